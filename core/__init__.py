@@ -1,0 +1,1 @@
+"""What lives inside the training process: a run, its records, and the journal that keeps them."""

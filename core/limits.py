@@ -1,0 +1,36 @@
+"""Every limit and interval of the training process, with its unit in its name."""
+
+from __future__ import annotations
+
+# --- the journal ------------------------------------------------------------------------
+FIRST_SEGMENT_BYTES = 1 << 20  # small runs stay small; allocating it costs well under a millisecond
+SEGMENT_BYTES = 8 << 20  # long runs: one segment swap per some 35,000 rows of ten metrics
+MAX_PAYLOAD_BYTES = 4 << 20  # of one frame; a row beyond it is split
+MAX_BLOCK_BYTES = 256 << 20  # of one unpacked block: bounds what a hostile block may unfold to
+BLOCK_ROWS = 4096
+
+# --- values -----------------------------------------------------------------------------
+MAX_VALUE_BYTES = 1 << 20  # of one encoded value (a string, say)
+MAX_KEY_CHARS = 1024
+MAX_CONTROL_BYTES = 1 << 20  # of one config or summary patch
+
+# --- the keeper -------------------------------------------------------------------------
+SYNC_INTERVAL_SECONDS = 1.0  # what a power cut can take at most
+HEARTBEAT_INTERVAL_SECONDS = 15.0
+CRASHED_AFTER_SECONDS = 45.0  # three heartbeats missed
+SEAL_SLICE_ROWS = 256  # rows packed before the keeper lets the training thread have its turn
+MAX_DEFERRED_ROWS = 10_000  # rows waiting for a device; beyond, the values are fetched at once
+MAX_HELD_RECORDS_BYTES = 64 << 20  # kept in memory while the disk refuses; beyond, counted as lost
+
+# --- the sender -------------------------------------------------------------------------
+SEND_INTERVAL_SECONDS = 1.0
+MAX_BATCH_BYTES = 4 << 20  # of one request's body
+MAX_BATCH_ROWS = 16_384
+CONNECT_TIMEOUT_SECONDS = 5.0
+READ_TIMEOUT_SECONDS = 20.0
+BACKOFF_FIRST_SECONDS = 0.5
+BACKOFF_LIMIT_SECONDS = 60.0  # also the slow retry after a refused key
+FINISH_STALL_SECONDS = 10.0  # finish() returns this long after the server last acknowledged anything
+
+# --- complaints -------------------------------------------------------------------------
+COMPLAINT_INTERVAL_SECONDS = 60.0  # the same fault is said at most this often

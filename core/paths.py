@@ -1,0 +1,72 @@
+"""Where things lie on disk: the folder of all runs, of one run, of its streams."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from pathlib import Path
+from typing import NamedTuple
+
+from .names import from_folder, to_folder
+
+DEFAULT_ENTITY = "local"
+
+
+def data_root() -> Path:
+    """Answer the folder that keeps the runs: `TRACKER_DIR`, else the user's data folder."""
+    if chosen := os.environ.get("TRACKER_DIR"):
+        return Path(chosen).expanduser().absolute()
+    from platformdirs import user_data_path  # only where no folder was chosen: it costs an import
+
+    return user_data_path("tracker", appauthor=False) / "runs"
+
+
+def cache_root() -> Path:
+    """Answer the folder of what can be made anew (the index): `TRACKER_CACHE_DIR`, else the user's cache folder."""
+    if chosen := os.environ.get("TRACKER_CACHE_DIR"):
+        return Path(chosen).expanduser().absolute()
+    from platformdirs import user_cache_path
+
+    return user_cache_path("tracker", appauthor=False)
+
+
+class RunPath(NamedTuple):
+    """The three names that tell one run from all others; `str()` of it is what users see."""
+
+    entity: str
+    project: str
+    id: str
+
+    def __str__(self) -> str:
+        return f"{self.entity}/{self.project}/{self.id}"
+
+    def folder(self, root: Path) -> Path:
+        """Answer the run's folder under `root`."""
+        return root / to_folder(self.entity) / to_folder(self.project) / to_folder(self.id)
+
+
+def streams(run_folder: Path) -> list[Path]:
+    """Answer the folders of a run's streams, oldest first."""
+    try:
+        with os.scandir(run_folder / "streams") as entries:
+            names = sorted(entry.name for entry in entries if entry.is_dir())
+    except OSError:  # removed under us, or not a run
+        return []
+    return [run_folder / "streams" / name for name in names]
+
+
+def find_runs(root: Path) -> Iterator[tuple[RunPath, Path]]:
+    """Walk all runs under `root`, in no particular order; folders that are no runs are passed over."""
+    for entity in _folders(root):
+        for project in _folders(entity):
+            for run in _folders(project):
+                if (run / "streams").is_dir():
+                    yield RunPath(from_folder(entity.name), from_folder(project.name), from_folder(run.name)), run
+
+
+def _folders(parent: Path) -> list[Path]:
+    try:
+        with os.scandir(parent) as entries:
+            return [Path(entry.path) for entry in entries if not entry.name.startswith(".") and entry.is_dir()]
+    except OSError:
+        return []

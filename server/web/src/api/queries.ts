@@ -1,0 +1,115 @@
+// What the page reads, as queries: one hook for each thing, and the names they are kept under.
+
+import {
+  keepPreviousData,
+  type QueryClient,
+  useInfiniteQuery,
+  useQuery,
+  type InfiniteData,
+} from "@tanstack/react-query";
+import { createContext, useContext, useEffect, useMemo } from "react";
+import { encodePath, fetchMetrics, fetchProjects, fetchRun, fetchRuns, RequestError, type RunsPage } from "./client";
+import type { LineStore } from "./lines";
+import type { Run, RunDetail, Window } from "./types";
+
+const pageSize = 500;
+
+export const keys = {
+  projects: ["projects"] as const,
+  allMetrics: ["metrics"] as const,
+  metrics: (entity: string, project: string) => ["metrics", entity, project] as const,
+  allRuns: ["runs"] as const,
+  runs: (entity: string, project: string) => ["runs", entity, project] as const,
+  run: (path: string) => ["run", path] as const,
+  allLines: ["lines"] as const,
+};
+
+export const LinesContext = createContext<LineStore | null>(null);
+
+export function useProjects() {
+  return useQuery({ queryKey: keys.projects, queryFn: ({ signal }) => fetchProjects(signal) });
+}
+
+export function useMetrics(entity: string, project: string) {
+  return useQuery({
+    queryKey: keys.metrics(entity, project),
+    queryFn: ({ signal }) => fetchMetrics(entity, project, signal),
+  });
+}
+
+/** All runs of a project, newest first. They come page by page; what has come can be used at once. */
+export function useRuns(entity: string, project: string) {
+  const query = useInfiniteQuery({
+    queryKey: keys.runs(entity, project),
+    queryFn: ({ pageParam, signal }) => fetchRuns(entity, project, pageParam, pageSize, signal),
+    initialPageParam: 0,
+    getNextPageParam: (last, pages) => {
+      const have = pages.reduce((sum, page) => sum + page.runs.length, 0);
+      return last.runs.length > 0 && have < last.total ? have : undefined;
+    },
+  });
+  const { hasNextPage, isFetching, fetchNextPage } = query;
+  useEffect(() => {
+    if (hasNextPage && !isFetching) void fetchNextPage();
+  }, [hasNextPage, isFetching, fetchNextPage]);
+
+  const runs = useMemo(() => {
+    // A run that begins while pages are read moves the others by one, so one may come twice.
+    const byPath = new Map<string, Run>();
+    for (const page of query.data?.pages ?? []) for (const run of page.runs) byPath.set(run.path, run);
+    return [...byPath.values()];
+  }, [query.data]);
+  return { runs, total: query.data?.pages[0]?.total ?? 0, isPending: query.isPending, error: query.error, refetch: query.refetch };
+}
+
+export function useRun(entity: string, project: string, id: string) {
+  return useQuery({
+    queryKey: keys.run(encodePath(entity, project, id)),
+    queryFn: ({ signal }) => fetchRun(entity, project, id, signal),
+  });
+}
+
+/** The lines of one metric. While another window is being read the lines of the last one are kept. */
+export function useLines(runs: readonly string[], key: string, window: Window | null) {
+  const store = useContext(LinesContext);
+  return useQuery({
+    queryKey: [...keys.allLines, runs, key, window],
+    queryFn: () => store!.lines(runs, key, window!),
+    enabled: store !== null && window !== null,
+    placeholderData: keepPreviousData,
+    structuralSharing: false, // Columns are compared by identity; a walk through a million numbers is not wanted.
+    gcTime: 10_000, // The store keeps the lines; the query only holds the list of them.
+  });
+}
+
+/** Read one run again and put it where it is shown: in its own query, and in its place in the list. */
+export async function patchRun(client: QueryClient, path: string): Promise<void> {
+  const [entity = "", project = "", id = ""] = path.split("/").map(decodeURIComponent);
+  const listKey = keys.runs(entity, project);
+  const list = client.getQueryData<InfiniteData<RunsPage, number>>(listKey);
+  const isListed = list?.pages.some((page) => page.runs.some((run) => run.path === path)) ?? false;
+  if (list && !isListed) {
+    void client.invalidateQueries({ queryKey: listKey });
+    return;
+  }
+  if (!list && client.getQueryData(keys.run(path)) === undefined) return;
+  let run: RunDetail;
+  try {
+    run = await fetchRun(entity, project, id);
+  } catch (error) {
+    // Gone to the trash or never there: the list knows better.
+    if (error instanceof RequestError && error.status === 404) void client.invalidateQueries({ queryKey: listKey });
+    return;
+  }
+  client.setQueryData(keys.run(path), (old: RunDetail | undefined) => (old === undefined ? undefined : run));
+  client.setQueryData<InfiniteData<RunsPage, number>>(listKey, (old) =>
+    old && {
+      ...old,
+      pages: old.pages.map((page) =>
+        page.runs.some((one) => one.path === path)
+          ? { ...page, runs: page.runs.map((one) => (one.path === path ? run : one)) }
+          : page,
+      ),
+    },
+  );
+}

@@ -1,0 +1,22 @@
+// Names for the shapes the server speaks, so that the rest of the page does not spell out paths into the generated file.
+
+import type { components } from "./schema";
+
+type Schemas = components["schemas"];
+
+export type Project = Schemas["Project"];
+export type Metric = Schemas["Metric"];
+export type Run = Schemas["Run"];
+export type RunDetail = Schemas["RunDetail"];
+
+export type RunState = "running" | "finished" | "failed" | "killed" | "crashed" | "preempted";
+
+/** A logged value: JSON, with `{"$float": "nan"}` and `{"$int": "…"}` where JSON has no number for it. */
+export type Value = null | boolean | number | string | Value[] | { [key: string]: Value };
+
+/** What one chart asks for: everything but the runs and the metrics. */
+export interface Window {
+  x: string;
+  range: [number, number] | null;
+  buckets: number;
+}
