@@ -11,6 +11,8 @@ from typing import Any
 
 import msgspec
 
+from .values import encodable, from_extension
+
 
 class Kind(IntEnum):
     """The kind of a frame, one byte; unknown kinds are kept and passed over."""
@@ -45,12 +47,12 @@ class Control(msgspec.Struct, frozen=True):
 
 
 _encoder = msgspec.msgpack.Encoder()
-_control_decoder = msgspec.msgpack.Decoder(tuple[int, dict[str, Any]])
+_control_decoder = msgspec.msgpack.Decoder(tuple[int, dict[str, Any]], ext_hook=from_extension)
 
 
 def encode_control(time_ns: int, body: dict[str, Any]) -> bytes:
     """Encode a record that is no row; its values must be plain already (see `values.plain`)."""
-    return _encoder.encode((time_ns, body))
+    return _encoder.encode((time_ns, encodable(body)))
 
 
 def decode_control(kind: int, seq: int, payload: bytes) -> Control | None:

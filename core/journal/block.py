@@ -18,6 +18,7 @@ import msgspec
 
 from ..errors import FormatError
 from ..limits import MAX_BLOCK_BYTES
+from ..values import encodable, from_extension, readable
 from .frame import ZSTD, Frame, encode_frame
 
 if sys.version_info >= (3, 14):  # pragma: no cover - one of the two, by version
@@ -28,8 +29,8 @@ else:
 BLOCK = 2
 _LEVEL = 3  # 3.7 bytes a point for ten metrics; 1 gives 4.0, 9 gives 3.7 at four times the cost
 _encoder = msgspec.msgpack.Encoder()
-_values_decoder = msgspec.msgpack.Decoder(list[Any])
-_row_decoder = msgspec.msgpack.Decoder(tuple[int | float, int, dict[str, Any]])
+_values_decoder = msgspec.msgpack.Decoder(list[Any], ext_hook=from_extension)
+_row_decoder = msgspec.msgpack.Decoder(tuple[int | float, int, dict[str, Any]], ext_hook=from_extension)
 
 
 class Column(NamedTuple):
@@ -118,7 +119,7 @@ class Block(NamedTuple):
                     key,
                     column.kind,
                     None if column.present is None else _squeeze(column.present),
-                    _encoder.encode(column.values) if column.kind == "o" else _shuffle(column.values),
+                    _encoder.encode(encodable(column.values)) if column.kind == "o" else _shuffle(column.values),
                 ]
                 for key, column in self.columns.items()
             ],
@@ -203,7 +204,7 @@ def _packed(values: Sequence[Any], present: bytes | None = None) -> Column:
             return Column("f", array("d", values), present)
     except OverflowError:  # beyond 64 bits
         pass
-    return Column("o", list(values), present)
+    return Column("o", [readable(value) for value in values], present)
 
 
 def _numbers(values: Sequence[Any]) -> array[Any]:

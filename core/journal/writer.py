@@ -40,6 +40,7 @@ class Journal:
         streams: The run's `streams` folder; the stream's folder is made in it.
         clock: Gives the time for segment headers and LOST records.
         say: Takes a sentence for the user when the disk refuses, and when it takes records again.
+        on_roll: Called when a new segment was begun: there is one to seal, and a spare one to make.
         is_mapped: Map the segments; by default where the file system allows it.
 
     Raises:
@@ -52,6 +53,7 @@ class Journal:
         clock: Clock,
         *,
         say: Callable[[str], None] = _say_nothing,
+        on_roll: Callable[[], object] = lambda: None,
         is_mapped: bool | None = None,
     ) -> None:
         self.streams = streams
@@ -60,6 +62,7 @@ class Journal:
         self.held_bytes = 0  # of records the disk has refused so far
         self.lost = 0  # records that could not even be held
         self._say = say
+        self._on_roll = on_roll
         self._is_mapped = is_mapped
         self._begin(stream_id(clock.now_ns()))
         _open_journals.add(self)
@@ -154,7 +157,7 @@ class Journal:
             return
         if self._number == 1 and segment.size < 4096:
             segment.warm()
-        if self._spare is None and segment.size * 2 > segment.room:
+        if self._spare is None and (self._number > 1 or segment.size * 2 > segment.room):
             # Outside the lock: allocating takes milliseconds. Its header tells a first seq of 0, unknown.
             spare = self._make(self._number + 1, 0, 0)
             if isinstance(spare, MappedSegment):
@@ -199,6 +202,7 @@ class Journal:
             self._segment = None
         spare, self._spare = self._spare, None
         self._segment = spare or self._open(len(frame))
+        self._on_roll()
         if spare is not None:
             self._number += 1
         if not self._segment.put(frame):  # longer than the spare one
