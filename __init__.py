@@ -1,1 +1,79 @@
-"""tracker."""
+"""tracker: an experiment tracker that training frameworks log to by themselves.
+
+    import tracker
+
+    with tracker.init(project="digits", config={"lr": 0.1}) as run:
+        run.log({"loss": 0.5})
+
+Importing it loads nothing heavy: every name below is fetched when it is first used.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from tracker.core.config import Config as Config
+    from tracker.core.current import alert as alert
+    from tracker.core.current import define_metric as define_metric
+    from tracker.core.current import finish as finish
+    from tracker.core.current import flush as flush
+    from tracker.core.current import log as log
+    from tracker.core.current import mark_preempting as mark_preempting
+    from tracker.core.errors import MissingFramework as MissingFramework
+    from tracker.core.errors import StorageError as StorageError
+    from tracker.core.errors import TrackerError as TrackerError
+    from tracker.core.errors import TransportError as TransportError
+    from tracker.core.errors import UsageError as UsageError
+    from tracker.core.init import init as init
+    from tracker.core.query import Api as Api
+    from tracker.core.run import Run as Run
+    from tracker.core.settings import Settings as Settings
+    from tracker.core.summary import Summary as Summary
+
+    run: Run | None
+    config: Config
+    summary: Summary
+
+__version__ = "0.1.0"
+
+# name -> where it lives
+_NAMES = {
+    "init": "init",
+    "log": "current",
+    "finish": "current",
+    "flush": "current",
+    "define_metric": "current",
+    "alert": "current",
+    "mark_preempting": "current",
+    "Run": "run",
+    "Config": "config",
+    "Summary": "summary",
+    "Settings": "settings",
+    "Api": "query",
+    "TrackerError": "errors",
+    "UsageError": "errors",
+    "MissingFramework": "errors",
+    "StorageError": "errors",
+    "TransportError": "errors",
+}
+
+__all__ = ["__version__", "config", "run", "summary", *_NAMES]
+
+
+def __getattr__(name: str) -> Any:
+    if name in ("run", "config", "summary"):  # of the current run: a new one tomorrow
+        from tracker.core.current import current, needed
+
+        return current() if name == "run" else getattr(needed(name), name)
+    if name not in _NAMES:
+        raise AttributeError(f"module 'tracker' has no attribute {name!r}")
+    from importlib import import_module
+
+    value = getattr(import_module(f"tracker.core.{_NAMES[name]}"), name)
+    globals()[name] = value
+    return value
+
+
+def __dir__() -> list[str]:
+    return sorted([*globals(), *__all__])

@@ -7,7 +7,7 @@ FIRST_SEGMENT_BYTES = 1 << 20  # small runs stay small; allocating it costs well
 SEGMENT_BYTES = 8 << 20  # long runs: one segment swap per some 35,000 rows of ten metrics
 MAX_PAYLOAD_BYTES = 4 << 20  # of one frame; a row beyond it is split
 MAX_BLOCK_BYTES = 256 << 20  # of one unpacked block: bounds what a hostile block may unfold to
-BLOCK_ROWS = 4096
+BLOCK_ROWS = 1024  # rows packed together: one takes a millisecond, so the training thread gets its turn
 
 # --- values -----------------------------------------------------------------------------
 MAX_VALUE_BYTES = 1 << 20  # of one encoded value (a string, say)
@@ -31,6 +31,8 @@ READ_TIMEOUT_SECONDS = 20.0
 BACKOFF_FIRST_SECONDS = 0.5
 BACKOFF_LIMIT_SECONDS = 60.0  # also the slow retry after a refused key
 FINISH_STALL_SECONDS = 10.0  # finish() returns this long after the server last acknowledged anything
+
+FINISH_SEAL_SECONDS = 2.0  # what is not sealed by then stays open, and is just as readable
 
 # --- complaints -------------------------------------------------------------------------
 COMPLAINT_INTERVAL_SECONDS = 60.0  # the same fault is said at most this often

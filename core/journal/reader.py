@@ -102,6 +102,10 @@ class StreamReader:
         after = self.cursor
         return entries(self.frames(is_final=is_final), after)
 
+    def tail(self) -> Iterator[Entry]:
+        """Walk what a live stream has gained since the last call."""
+        return self.entries(is_final=False)
+
 
 def entries(frames: Iterable[Frame], after: int = 0) -> Iterator[Entry]:
     """Turn frames into blocks of rows and control records, contiguous from `after` on.

@@ -19,7 +19,7 @@ from ..clock import Clock
 from ..limits import MAX_HELD_RECORDS_BYTES
 from ..names import stream_id
 from ..record import Kind, encode_control
-from .frame import HEADER, MAGIC, SEGMENT, TRAILER, encode_segment_header
+from .frame import HEADER, MAGIC, SEGMENT, TRAILER, encode_frame, encode_segment_header
 from .reader import OPEN_SUFFIX
 from .storage import MappedSegment, Segment, can_map, open_segment
 
@@ -120,6 +120,21 @@ class Journal:
         if self._behind:
             self._append_behind()
         return seq
+
+    def append_last(self, kind: int, payload: bytes) -> None:
+        """Append a record from within an append that will never go on: the process is being ended by a signal.
+
+        The record under way was not acknowledged to anybody; this one takes its place.
+        """
+        with self._lock:
+            self._behind.clear()
+            self.seq += 1
+            frame = encode_frame(kind, self.seq, payload)
+            try:
+                if self._segment is None or not self._segment.put(frame):
+                    self._put_anew(frame)
+            except (OSError, ValueError) as error:
+                self._hold(frame, error)
 
     def sync(self) -> None:
         """Have the disk keep what was appended until now, whatever happens to the machine.

@@ -1,0 +1,63 @@
+"""Saying things to the user: each once, and never too often."""
+
+from __future__ import annotations
+
+import logging
+import os
+import sys
+import time
+from collections.abc import Callable
+
+from .limits import COMPLAINT_INTERVAL_SECONDS
+
+logger = logging.getLogger("tracker")
+_MAX_REMEMBERED = 1000
+
+
+def is_strict() -> bool:
+    """Answer whether faults of ours should raise (`TRACKER_STRICT=1`), as in tests and CI."""
+    return os.environ.get("TRACKER_STRICT", "").lower() not in ("", "0", "false", "no")
+
+
+class Complaints:
+    """What one run has to say to its user, on stderr and in the `tracker` logger.
+
+    Args:
+        is_silent: Nothing reaches stderr; the logger is told all the same.
+        record: Takes each sentence into the run.
+    """
+
+    def __init__(self, is_silent: bool = False, record: Callable[[str], None] | None = None) -> None:
+        self.is_silent = is_silent
+        self.record = record
+        self._said: dict[str, float] = {}
+
+    def say(self, sentence: str, *, level: int = logging.WARNING) -> None:
+        """Say a sentence, unless the same one was said within the last minute."""
+        now = time.monotonic()
+        if now - self._said.get(sentence, -1e9) < COMPLAINT_INTERVAL_SECONDS:
+            return
+        if len(self._said) > _MAX_REMEMBERED:
+            self._said.clear()
+        self._said[sentence] = now
+        tell(sentence, is_silent=self.is_silent, level=level)
+        if self.record is not None:
+            self.record(sentence)
+
+    def once(self, key: str, sentence: str) -> None:
+        """Say a sentence unless something was said under this key before."""
+        if key not in self._said:
+            self._said[key] = 1e18  # for good
+            self.say(sentence)
+
+
+def tell(sentence: str, *, is_silent: bool = False, level: int = logging.INFO) -> None:
+    """Write a line to stderr and to the `tracker` logger; a broken stderr is no reason to fail."""
+    if logger.hasHandlers() and logger.isEnabledFor(level):
+        logger.log(level, "%s", sentence)
+        return
+    if not is_silent:
+        try:
+            print(f"tracker: {sentence}", file=sys.stderr, flush=True)
+        except (OSError, ValueError, AttributeError):  # closed, or none at all (pythonw)
+            return

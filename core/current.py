@@ -1,0 +1,80 @@
+"""The current run, and the module-level functions bound to it: `tracker.log`, `tracker.finish`, ..."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
+
+from .errors import UsageError
+
+if TYPE_CHECKING:
+    from .run import Run
+
+_open: list[Run] = []  # the runs of this process that have not ended; the last one is current
+
+
+def current() -> Run | None:
+    """Answer the current run, or None."""
+    return _open[-1] if _open else None
+
+
+def open_runs() -> list[Run]:
+    """Answer the runs that have not ended, oldest first."""
+    return list(_open)
+
+
+def enter(run: Run) -> None:
+    """Make a run the current one."""
+    _open.append(run)
+
+
+def leave(run: Run) -> None:
+    """Forget a run that has ended; the one opened before it is current again."""
+    if run in _open:
+        _open.remove(run)
+
+
+def needed(what: str) -> Run:
+    """Answer the current run, or raise UsageError that says how to get one."""
+    run = current()
+    if run is None:
+        raise UsageError(f"tracker.{what} needs a run, and none is open. Begin one first: run = tracker.init(project='…')")
+    return run
+
+
+def log(
+    data: Mapping[str, Any], step: int | float | None = None, commit: bool | None = None, **ignored: Any
+) -> None:
+    """Log a row to the current run; see `Run.log`.
+
+    Raises:
+        UsageError: No run is open.
+    """
+    needed("log").log(data, step, commit, **ignored)
+
+
+def finish(exit_code: int | None = None, quiet: bool | None = None) -> None:
+    """End the current run; without one nothing happens. See `Run.finish`."""
+    run = current()
+    if run is not None:
+        run.finish(exit_code, quiet)
+
+
+def flush() -> None:
+    """Have the current run on disk; see `Run.flush`."""
+    needed("flush").flush()
+
+
+def define_metric(name: str, *args: Any, **kwargs: Any) -> Any:
+    """Say how a metric of the current run is shown; see `Run.define_metric`."""
+    return needed("define_metric").define_metric(name, *args, **kwargs)
+
+
+def alert(title: str, text: str = "", level: Any = "INFO", wait_duration: Any = None) -> None:
+    """Leave a message for people in the current run; see `Run.alert`."""
+    needed("alert").alert(title, text, level, wait_duration)
+
+
+def mark_preempting() -> None:
+    """Say that the current run's process is about to be stopped by its scheduler."""
+    needed("mark_preempting").mark_preempting()

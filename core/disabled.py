@@ -1,0 +1,108 @@
+"""A run that keeps nothing: `mode="disabled"`. Whatever is asked of it does nothing, all the way down."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+from .config import Config
+from .names import random_id
+
+
+class Inert:
+    """Answers itself to every attribute, call and item."""
+
+    def __getattr__(self, name: str) -> Any:
+        if name.startswith("__"):  # copy, pickle and numpy ask for what must not be there
+            raise AttributeError(name)
+        return self
+
+    def __call__(self, *args: Any, **kwargs: Any) -> Any:
+        return self
+
+    def __getitem__(self, key: Any) -> Any:
+        return self
+
+    def __setitem__(self, key: Any, value: Any) -> None:
+        return
+
+    def __delitem__(self, key: Any) -> None:
+        return
+
+    def __setattr__(self, name: str, value: Any) -> None:
+        return
+
+    def __iter__(self) -> Iterator[Any]:
+        return iter(())
+
+    def __len__(self) -> int:
+        return 0
+
+    def __bool__(self) -> bool:
+        return False
+
+    def __contains__(self, key: Any) -> bool:
+        return False
+
+    def __enter__(self) -> Any:
+        return self
+
+    def __exit__(self, *args: Any) -> None:
+        return
+
+    def __repr__(self) -> str:
+        return "<nothing: tracking is disabled>"
+
+
+class DisabledRun(Inert):
+    """Stands in for a run: its names and config can be read, everything else does nothing.
+
+    Args:
+        fields: What `init` was told: project, entity, name, tags, ...
+        config: The config, readable and writable as in a real run.
+        directory: Answered as `dir`: a folder that exists.
+    """
+
+    def __init__(self, fields: dict[str, Any], config: Config, directory: str) -> None:
+        identity = fields.get("id") or random_id()
+        known = {
+            "id": identity,
+            "name": fields.get("name") or f"disabled-{identity}",
+            "project": fields.get("project"),
+            "entity": fields.get("entity"),
+            "notes": fields.get("notes"),
+            "tags": tuple(fields.get("tags") or ()),
+            "group": fields.get("group"),
+            "job_type": fields.get("job_type"),
+            "path": f"{fields.get('entity')}/{fields.get('project')}/{identity}",
+            "url": None,
+            "dir": directory,
+            "config": config,
+            "summary": {},
+            "step": 0,
+            "starting_step": 0,
+            "resumed": False,
+            "offline": True,
+            "disabled": True,
+            "state": "running",
+        }
+        for name, value in known.items():
+            object.__setattr__(self, name, value)
+
+    def __bool__(self) -> bool:
+        return True
+
+    def __enter__(self) -> Any:
+        return self
+
+    def log(self, data: Any = None, *args: Any, **kwargs: Any) -> None:
+        """Do nothing."""
+
+    def finish(self, *args: Any, **kwargs: Any) -> None:
+        """End nothing, but stop being the current run."""
+        from .current import leave  # a cycle: `current` only needs the type of a run
+
+        leave(self)  # type: ignore[arg-type]
+
+    def __repr__(self) -> str:
+        return "<Run disabled>"

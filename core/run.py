@@ -1,0 +1,448 @@
+"""A run: what the user holds while training, and the way of a row from `log` to the journal."""
+
+from __future__ import annotations
+
+import os
+import threading
+from collections.abc import Callable, Mapping, Sequence
+from itertools import count
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from .clock import Clock, steady_reader
+from .complaints import Complaints, is_strict, tell
+from .config import Config
+from .deferred import DeferredRow, defer
+from .errors import TrackerError, UsageError
+from .journal import Journal, StreamReader
+from .keeper import Keeper
+from .limits import FINISH_SEAL_SECONDS, FINISH_STALL_SECONDS, MAX_VALUE_BYTES
+from .metrics import Definitions
+from .paths import RunPath
+from .record import Kind, encode_control
+from .summary import Summary
+from .values import OnDevice, careful, encode, plain
+
+if TYPE_CHECKING:
+    from types import TracebackType
+
+    from .sender import Sender
+
+_ROW = int(Kind.ROW)
+_LEVELS = ("INFO", "WARN", "ERROR")
+
+
+class Run:
+    """One training run, open for logging. Made by `tracker.init()`.
+
+    Nothing here raises into the training loop once `init()` has returned, unless `TRACKER_STRICT=1`: a bad value is
+    left out and said once. What raises is a call that cannot mean anything, such as a config value changed without
+    `allow_val_change`.
+
+    Example:
+        with tracker.init(project="digits", config={"lr": 0.1}) as run:
+            for epoch in range(3):
+                run.log({"loss": 1 / (epoch + 1)})
+    """
+
+    def __init__(
+        self,
+        path: RunPath,
+        folder: Path,
+        fields: dict[str, Any],
+        journal: Journal,
+        clock: Clock,
+        complaints: Complaints,
+        config: Config,
+        *,
+        settings: Any = None,
+        first_step: int = 0,
+        is_resumed: bool = False,
+        base_url: str | None = None,
+    ) -> None:
+        self.path_ = path
+        self.folder = folder
+        self.settings = settings
+        self.resumed = is_resumed
+        self.starting_step = first_step
+        self.start_time = clock.now_ns() / 1e9
+        self._fields = fields
+        self._journal = journal
+        self._clock = clock
+        self._complaints = complaints
+        self._base_url = base_url
+        self._pid = os.getpid()
+        self._state: str | None = None
+        self._ending = threading.RLock()
+        self._on_end: list[Callable[[Run], None]] = []
+        self._alerted: dict[str, int] = {}
+        self._definitions = Definitions()
+        self._config = config
+        self._summary = Summary(
+            StreamReader(journal.folder).tail,
+            lambda values, removed: self._record(Kind.SUMMARY, {"set": values, "remove": removed}),
+            self._definitions,
+        )
+        self._keeper = Keeper(journal, clock, self._complete, complaints.say)
+        self._sender: Sender | None = None
+        # The hot path: bound once, so that `log` looks nothing up twice.
+        self._append: Callable[[int, bytes], int] = journal.append
+        self._steady, self._offset = steady_reader(clock)
+        self._auto = count(first_step)
+        self._top: int | float = first_step - 1
+        self._open_step: int | float | None = None
+
+    # --- logging -------------------------------------------------------------------------
+
+    def log(
+        self, data: Mapping[str, Any], step: int | float | None = None, commit: bool | None = None, **ignored: Any
+    ) -> None:
+        """Log a row of values; when this returns they survive the death of the process.
+
+        Args:
+            data: Values by name. Numbers, texts, bools, None, dates, 0-d arrays and tensors; nested dicts become
+                dotted names. Values on a device are fetched behind your back and never waited for.
+            step: Where the row belongs: any int or float, in any order; rows of equal step are one when read. Without
+                it the next one is taken.
+            commit: False: the next call without a step adds to the same row. With a `step` given, the row stays open
+                unless this is True, as in W&B.
+            ignored: Arguments of older days (`sync`), accepted and without effect.
+
+        Raises:
+            UsageError: Only under `TRACKER_STRICT=1`, for what would otherwise be said and left out.
+        """
+        at: int | float | None = None
+        time_ns = self._steady() + self._offset
+        try:
+            if step is None:
+                at = self._open_step
+                if at is None:
+                    at = self._top = next(self._auto)
+                    if commit is False:
+                        self._open_step = at
+                elif commit is not False:
+                    self._open_step = None
+            else:
+                at = step if type(step) is int else self._step(step)
+                if at > self._top:
+                    self._top = at
+                    self._auto = count(int(at) + 1)
+                self._open_step = None if commit else at
+            "".join(data)  # raises where a key is no text
+            payload = encode((at, time_ns, data))
+            if len(payload) > MAX_VALUE_BYTES:
+                self._log_carefully(data, at, time_ns)
+            else:
+                self._append(_ROW, payload)
+        except Exception as error:  # whatever a value's own methods may raise
+            self._log_carefully(data, at, time_ns, error)
+
+    def _step(self, step: Any) -> int | float:
+        """Answer a step given as anything but an int, or raise."""
+        number = float(step) if isinstance(step, float) else step.item() if hasattr(step, "item") else step
+        if isinstance(number, bool) or not isinstance(number, (int, float)) or number - number != 0:
+            raise UsageError(f"the step is {step!r}, not a finite number")
+        return number if isinstance(number, float) else int(number)
+
+    def _log_carefully(
+        self, data: Any, at: int | float | None, time_ns: int, error: Exception | None = None
+    ) -> None:
+        if at is None:  # the step was bad: the row goes where one without a step would go
+            self._leave_out("step", f"{error}; the next free step is used")
+            at = self._top = next(self._auto)
+        if not isinstance(data, Mapping):
+            self._leave_out("log", f"takes a dict of values by name, got a {type(data).__name__}: log({{'loss': 0.1}})")
+            return
+        try:
+            parts = careful(data, lambda part: encode((at, time_ns, part)), self._leave_out)
+        except OnDevice:
+            self._defer(at, time_ns, data)
+            return
+        for payload in parts:
+            self._append(_ROW, payload)
+
+    def _defer(self, at: int | float, time_ns: int, data: Mapping[str, Any]) -> None:
+        row = DeferredRow(at, time_ns, defer(data))
+        if not self._keeper.defer(row):
+            self._complete(row)
+
+    def _complete(self, row: DeferredRow) -> None:
+        """Write a deferred row; the keeper calls this when its values have arrived."""
+        try:
+            data = row.arrived()
+        except Exception as error:  # the device has failed, or the value was deleted
+            self._complaints.say(f"a row at step {row.step} could not be fetched from its device: {error}")
+            return
+        for payload in careful(data, lambda part: encode((row.step, row.time_ns, part)), self._leave_out):
+            self._journal.append(_ROW, payload)
+
+    def _leave_out(self, key: str, why: str) -> None:
+        sentence = f"{key!r} {why}."
+        if is_strict():
+            raise UsageError(sentence)
+        self._complaints.once(f"{key}: {why[:60]}", sentence)
+
+    def _refuse(self, _kind: int, _payload: bytes) -> int:
+        sentence = f"the run {self.name!r} has ended, what is logged now is not kept. Begin another: tracker.init()"
+        if is_strict():
+            raise UsageError(sentence)
+        self._complaints.once("ended", sentence)
+        return 0
+
+    def flush(self) -> None:
+        """Wait until all that was logged is on disk: it then survives a power cut as well.
+
+        Raises:
+            StorageError: Only under `TRACKER_STRICT=1`: the disk does not confirm it.
+        """
+        self._keeper.flush(timeout=60.0)
+        try:
+            self._journal.sync()
+        except OSError as error:
+            if is_strict():
+                raise
+            self._complaints.say(f"the disk does not confirm what was logged: {error}.")
+
+    # --- what belongs to the run ---------------------------------------------------------
+
+    @property
+    def config(self) -> Config:
+        """The run's hyperparameters: `run.config.lr`, `run.config["lr"]`, nested."""
+        return self._config
+
+    @property
+    def summary(self) -> Summary:
+        """One value per metric: the last one logged, or what you set, or what `define_metric` asks for."""
+        return self._summary
+
+    def define_metric(
+        self,
+        name: str,
+        step_metric: str | None = None,
+        step_sync: bool | None = None,
+        hidden: bool | None = None,
+        summary: str | Sequence[str] | None = None,
+        overwrite: bool | None = None,
+        goal: str | None = None,
+    ) -> Any:
+        """Say how a metric is to be shown and summed up.
+
+        Args:
+            name: The metric, or a pattern such as `val/*`.
+            step_metric: The metric that is its x-axis.
+            step_sync: Accepted as in W&B.
+            hidden: Leave it out of the automatic charts.
+            summary: Any of min, max, mean, last, first, best, copy, none; as text with commas, or a sequence.
+            overwrite: Replace an earlier definition instead of adding to it.
+            goal: "minimize" or "maximize": what `best` means.
+
+        Raises:
+            UsageError: An argument is none of these.
+        """
+        definition = self._definitions.define(name, step_metric, step_sync, hidden, summary, overwrite, goal)
+        self._record(Kind.METRIC, definition.body())
+        return definition
+
+    def alert(self, title: str, text: str = "", level: Any = "INFO", wait_duration: Any = None) -> None:
+        """Leave a message for people: shown in the run's page.
+
+        Args:
+            title: A few words.
+            text: More of them.
+            level: "INFO", "WARN" or "ERROR".
+            wait_duration: Seconds (or a timedelta) within which the same title is not repeated.
+        """
+        name = str(getattr(level, "value", level)).upper()
+        wait = wait_duration.total_seconds() if hasattr(wait_duration, "total_seconds") else float(wait_duration or 0)
+        now = self._clock.now_ns()
+        if now - self._alerted.get(title, -(10**18)) < wait * 1e9:
+            return
+        self._alerted[title] = now
+        level = name if name in _LEVELS else "INFO"
+        self._record(Kind.ALERT, {"title": plain(title, limit=1000), "text": plain(text, limit=10_000), "level": level})
+        tell(f"{level.lower()}: {title}: {text}", is_silent=self._complaints.is_silent)
+
+    def mark_preempting(self) -> None:
+        """Say that this process is about to be stopped by its scheduler, to be started again later."""
+        self._set_fields(preempting=True)
+
+    def _record(self, kind: Kind, body: dict[str, Any]) -> None:
+        self._append(kind, encode_control(self._clock.now_ns(), body))
+
+    def _set_fields(self, **fields: Any) -> None:
+        self._fields.update(fields)
+        self._record(Kind.RUN, fields)
+
+    # --- who the run is ------------------------------------------------------------------
+
+    @property
+    def id(self) -> str:
+        """The run's id, unique in its project."""
+        return self.path_.id
+
+    @property
+    def project(self) -> str:
+        """The project's name."""
+        return self.path_.project
+
+    @property
+    def entity(self) -> str:
+        """Whose project it is."""
+        return self.path_.entity
+
+    @property
+    def path(self) -> str:
+        """`entity/project/id`."""
+        return str(self.path_)
+
+    @property
+    def dir(self) -> str:
+        """A folder for your own files of this run."""
+        return str(self.folder / "files")
+
+    @property
+    def url(self) -> str | None:
+        """The run's page on the server, if one is configured."""
+        return f"{self._base_url}/{self.entity}/{self.project}/runs/{self.id}" if self._base_url else None
+
+    def get_url(self) -> str | None:
+        """Answer `url`, as in W&B."""
+        return self.url
+
+    @property
+    def name(self) -> str:
+        """The name people read; it can be set."""
+        return str(self._fields.get("name") or self.id)
+
+    @name.setter
+    def name(self, name: str) -> None:
+        self._set_fields(name=plain(name, limit=1000))
+
+    @property
+    def notes(self) -> str | None:
+        """Free text; it can be set."""
+        return self._fields.get("notes")
+
+    @notes.setter
+    def notes(self, notes: str | None) -> None:
+        self._set_fields(notes=plain(notes, limit=100_000))
+
+    @property
+    def tags(self) -> tuple[str, ...]:
+        """Labels; they can be set, and added to with `run.tags += ("x",)`."""
+        return tuple(self._fields.get("tags") or ())
+
+    @tags.setter
+    def tags(self, tags: Sequence[str]) -> None:
+        names = (tags,) if isinstance(tags, str) else tags
+        self._set_fields(tags=list(dict.fromkeys(str(tag) for tag in names)))
+
+    @property
+    def group(self) -> str | None:
+        """The group the run belongs to."""
+        return self._fields.get("group")
+
+    @property
+    def job_type(self) -> str | None:
+        """What the run does: "train", "eval", ..."""
+        return self._fields.get("job_type")
+
+    @property
+    def step(self) -> int | float:
+        """The step that the next `log` without one goes to."""
+        return self._top + 1 if self._open_step is None else self._open_step
+
+    @property
+    def offline(self) -> bool:
+        """Whether nothing is sent to a server while the run goes on."""
+        return self._sender is None
+
+    @property
+    def disabled(self) -> bool:
+        """Whether this run keeps nothing: never so for a real one."""
+        return False
+
+    @property
+    def state(self) -> str:
+        """`running`, or how the run ended."""
+        return self._state or "running"
+
+    # --- the end -------------------------------------------------------------------------
+
+    def finish(self, exit_code: int | None = None, quiet: bool | None = None) -> None:
+        """End the run: all is on disk, and sent as far as the server takes it.
+
+        Returns at most `finish_stall_seconds` after the server last acknowledged something.
+
+        Args:
+            exit_code: 0 or None for success; anything else marks the run as failed.
+            quiet: Say nothing.
+        """
+        if quiet:
+            self._complaints.is_silent = True
+        code = int(exit_code or 0)
+        self._end("failed" if code else "finished", code)
+
+    def _end(
+        self,
+        state: str,
+        exit_code: int | None = None,
+        reason: str | None = None,
+        traceback: str | None = None,
+        signal: str | None = None,
+    ) -> None:
+        with self._ending:
+            if self._state is not None or os.getpid() != self._pid:
+                return
+            self._state = state
+            self._keeper.flush(timeout=10.0)
+            body = {"state": state, "exit_code": exit_code, "reason": reason, "traceback": traceback, "signal": signal}
+            payload = encode_control(self._clock.now_ns(), body)
+            self._append = self._refuse
+            if not self._journal.append(Kind.EXIT, payload):
+                # A signal came in the middle of an append, and the process may be gone when we return.
+                self._journal.append_last(Kind.EXIT, payload)
+            for end in self._on_end:
+                end(self)
+            self._keeper.stop(timeout=10.0)
+            try:
+                self._journal.sync()
+            except OSError as error:
+                self._complaints.say(f"the disk does not confirm the end of the run: {error}.")
+            left = self._send_rest()
+            self._journal.close()
+            if state in ("finished", "failed"):  # a dying process has no time for it
+                self._keeper.seal_closed(FINISH_SEAL_SECONDS, lambda _seconds: None)
+            if left is not None:
+                self._complaints.say(left)
+
+    def _send_rest(self) -> str | None:
+        if self._sender is None:
+            return None
+        stall = getattr(self.settings, "finish_stall_seconds", None) or FINISH_STALL_SECONDS
+        left = self._sender.finish(stall, getattr(self.settings, "finish_timeout", None))
+        if not left.points:
+            return None
+        return f"{left.points:,} points are still on this machine only. Send them with: {left.command}"
+
+    def __enter__(self) -> Run:
+        """Answer the run."""
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, tb: TracebackType | None) -> None:
+        """End the run: failed, with the traceback, if an exception passes."""
+        if error is None or (isinstance(error, SystemExit) and not error.code):
+            self.finish()
+            return
+        from .exits import state_of  # only for a run that fails
+
+        self._end(**state_of(error))
+
+    def __repr__(self) -> str:
+        return f"<Run {self.path} {self.name!r} {self.state}>"
+
+    def __reduce__(self) -> Any:
+        raise TrackerError(
+            f"the run {self.name!r} holds an open journal and cannot be pickled. "
+            "Pass its id, and call tracker.init(id=..., resume='must') in the other process."
+        )
