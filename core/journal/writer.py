@@ -81,6 +81,7 @@ class Journal:
         self._retry_ns = 0
         self._number = 0
         self._spare: Segment | None = None
+        self._full: deque[Segment] = deque()  # to be closed behind the caller's back
         self._inherited = False
         self.seq = 0
         self._segment: Segment | None = self._open(0)
@@ -142,6 +143,7 @@ class Journal:
         Raises:
             OSError: The disk refuses, or some records are still held in memory.
         """
+        self._retire()
         with self._lock:
             segment = self._segment
             fd = -1 if segment is None else os.dup(segment.fd)  # the segment may be closed meanwhile
@@ -165,6 +167,7 @@ class Journal:
                 self._retry_ns = 0
                 self._drain()
             self._append_behind()
+        self._retire()
         if self._is_gone():
             self._restore()
         segment = self._segment
@@ -198,7 +201,8 @@ class Journal:
             segment, self._segment = self._segment, None
             spare, self._spare = self._spare, None
             if segment is not None:
-                self._finish_segment(segment)
+                self._full.append(segment)
+            self._retire()
             if spare is not None:
                 spare.close()
                 spare.path.unlink(missing_ok=True)
@@ -213,7 +217,7 @@ class Journal:
             self._drain()
             return
         if self._segment is not None:
-            self._finish_segment(self._segment)
+            self._full.append(self._segment)  # closing it takes milliseconds: the keeper's work
             self._segment = None
         spare, self._spare = self._spare, None
         self._segment = spare or self._open(len(frame))
@@ -221,7 +225,7 @@ class Journal:
         if spare is not None:
             self._number += 1
         if not self._segment.put(frame):  # longer than the spare one
-            self._finish_segment(self._segment)
+            self._full.append(self._segment)
             self._segment = self._open(len(frame))
             self._segment.put(frame)
 
@@ -245,6 +249,18 @@ class Journal:
 
     def _path(self, number: int) -> Path:
         return self.folder / f"{number:08d}{OPEN_SUFFIX}"
+
+    def _retire(self) -> None:
+        """Have full segments on disk, cut them to their length, and hand them on to be sealed."""
+        while self._full:
+            try:
+                segment = self._full.popleft()
+            except IndexError:  # another thread was quicker
+                return
+            try:
+                _fdatasync(segment.fd)
+            finally:
+                self._finish_segment(segment)
 
     def _finish_segment(self, segment: Segment) -> None:
         try:
@@ -281,7 +297,7 @@ class Journal:
                 frame = self._held[0]
                 if self._segment is None or not self._segment.put(frame):
                     if self._segment is not None:
-                        self._finish_segment(self._segment)
+                        self._full.append(self._segment)
                         self._segment = None
                     self._segment = self._open(len(frame))
                     self._segment.put(frame)
@@ -346,6 +362,7 @@ class Journal:
         self._held = deque()
         self._behind = deque()
         self._segment = self._spare = None
+        self._full = deque()
         self.closed_segments = deque()
 
 

@@ -74,8 +74,9 @@ export function useLines(runs: readonly string[], key: string, window: Window | 
   const store = useContext(LinesContext);
   return useQuery({
     queryKey: [...keys.allLines, runs, key, window],
-    queryFn: () => store!.lines(runs, key, window!),
-    enabled: store !== null && window !== null,
+    // The axis goes with the lines: columns of another axis must not be drawn on this one.
+    queryFn: async () => ({ x: window!.x, lines: await store!.lines(runs, key, window!) }),
+    enabled: store !== null && window !== null && runs.length > 0,
     placeholderData: keepPreviousData,
     structuralSharing: false, // Columns are compared by identity; a walk through a million numbers is not wanted.
     gcTime: 10_000, // The store keeps the lines; the query only holds the list of them.

@@ -21,8 +21,6 @@ export interface ChartProps {
   zoom: Extent | null;
   onZoom: (zoom: Extent) => void;
   onReset: () => void;
-  /** The width of the plotting area, in CSS pixels, whenever it changes. */
-  onWidth: (width: number) => void;
   /** Charts of one group share the pointer's place on the x axis. */
   group: string;
 }
@@ -143,6 +141,7 @@ export function Chart(props: ChartProps) {
                 pointerTop: top,
                 clientX: box.left + left,
                 clientY: box.top + top,
+                layer: element.closest("dialog") ?? document.body,
               });
             },
           ],
@@ -156,8 +155,6 @@ export function Chart(props: ChartProps) {
               if (high > low) latest.current.onZoom({ low, high });
             },
           ],
-          ready: [(self) => latest.current.onWidth(self.over.clientWidth)],
-          setSize: [(self) => latest.current.onWidth(self.over.clientWidth)],
         },
       },
       dataFor(latest.current.curves),

@@ -2,9 +2,8 @@
 
 import { createPortal } from "react-dom";
 import { integer, number } from "../ui/format";
-import { place } from "./axis";
+import { place, toAxisUnit } from "./axis";
 import { type Curve, nearest } from "./plot";
-import { toAxisUnit } from "./axis";
 
 export interface TooltipPlace {
   /** Where the pointer is, in axis units. */
@@ -16,6 +15,8 @@ export interface TooltipPlace {
   pointerTop: number;
   clientX: number;
   clientY: number;
+  /** What the tooltip is put into: the page, or the dialog that lies over it. */
+  layer: Element;
 }
 
 const maxRows = 10;
@@ -67,7 +68,7 @@ export function Tooltip({ place: at, curves, x }: { place: TooltipPlace; curves:
       </table>
       {all.length > rows.length && <div className="tooltip-more">and {integer(all.length - rows.length)} more</div>}
     </div>,
-    document.body,
+    at.layer,
   );
 }
 
