@@ -2,7 +2,7 @@
 
 import { useEffect, useLayoutEffect, useRef, useState } from "react";
 import uPlot from "uplot";
-import "uplot/dist/uPlot.min.css";
+
 import { useFocus } from "../state/focus";
 import { useTheme } from "../state/theme";
 import { axisKind, clockSteps, tick } from "./axis";
