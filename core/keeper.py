@@ -79,8 +79,13 @@ class Keeper:
         if self._deferred:
             self._say(f"{len(self._deferred)} rows still waited for the device and are lost.")
 
-    def seal_closed(self, budget_seconds: float, breathe: Callable[[float], object] = time.sleep) -> None:
-        """Seal closed segments, until there are none or the time is used up."""
+    def seal_closed(self, budget_seconds: float, breathe: Callable[[float], object]) -> None:
+        """Seal closed segments, until there are none or the time is used up.
+
+        Args:
+            budget_seconds: What is not begun by then is left for later.
+            breathe: See `seal`.
+        """
         limit = time.monotonic() + budget_seconds
         closed = self._journal.closed_segments
         while closed and time.monotonic() < limit:
@@ -115,7 +120,13 @@ class Keeper:
                 self._say(f"an unexpected fault in the keeper: {type(error).__name__}: {error}")
             if is_last:
                 return
-            self.seal_closed(SYNC_INTERVAL_SECONDS / 2)
+            self.seal_closed(SYNC_INTERVAL_SECONDS / 2, self._breathe)
+
+    def _breathe(self, seconds: float) -> None:
+        time.sleep(seconds)
+        if self._wake.is_set():  # a new segment was begun: have the next one ready before sealing on
+            self._wake.clear()
+            self._prepare()
 
     def _finish_deferred(self, wait_for_all: bool) -> None:
         while self._deferred and (wait_for_all or self._deferred[0].is_ready):

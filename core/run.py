@@ -410,7 +410,10 @@ class Run:
             except OSError as error:
                 self._complaints.say(f"the disk does not confirm the end of the run: {error}.")
             left = self._send_rest()
-            self._journal.close()
+            try:
+                self._journal.close()
+            except OSError as error:
+                self._complaints.say(f"the journal could not be closed: {error}. What it holds can be read all the same.")
             if state in ("finished", "failed"):  # a dying process has no time for it
                 self._keeper.seal_closed(FINISH_SEAL_SECONDS, lambda _seconds: None)
             if left is not None:
