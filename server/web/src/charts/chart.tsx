@@ -25,7 +25,7 @@ export interface ChartProps {
   group: string;
 }
 
-const frame: uPlot.Padding = [8, 10, 0, 0];
+const frame: uPlot.Padding = [6, 16, 0, 0];
 
 export function Chart(props: ChartProps) {
   const host = useRef<HTMLDivElement>(null);
@@ -74,8 +74,8 @@ export function Chart(props: ChartProps) {
         axes: [
           {
             ...axis,
-            size: 26,
-            gap: 4,
+            size: 24,
+            gap: 3,
             ...(kind === "time"
               ? {}
               : {
@@ -193,13 +193,20 @@ function dataFor(curves: readonly Curve[]): uPlot.AlignedData {
   return low <= high ? [[low, high === low ? low + 1 : high], [0, 1]] : [[0, 1], [0, 1]];
 }
 
+// A canvas knows neither var() nor light-dark(); an element's computed colour is a plain one.
 function readColors(element: HTMLElement) {
-  const style = getComputedStyle(element);
-  const read = (name: string): string => style.getPropertyValue(name).trim();
-  return {
+  const probe = document.createElement("span");
+  element.append(probe);
+  const read = (name: string): string => {
+    probe.style.color = `var(${name})`;
+    return getComputedStyle(probe).color;
+  };
+  const colors = {
     text: read("--chart-text"),
     grid: read("--chart-grid"),
     failure: read("--failure"),
     background: read("--surface"),
   };
+  probe.remove();
+  return colors;
 }

@@ -4,6 +4,7 @@
 // into a table that is mostly holes, so uPlot does axes, scales and cursor here, and the curves are drawn from their columns.
 
 import type uPlot from "uplot";
+import type { Line } from "../api/series";
 import type { Curve } from "./plot";
 
 export interface Ink {
@@ -19,6 +20,7 @@ export interface PaintOptions {
 }
 
 const faint = 0.22;
+const spikeFactor = 4;
 const markSize = 5;
 
 export function paint(u: uPlot, curves: readonly Curve[], options: PaintOptions): void {
@@ -39,8 +41,9 @@ export function paint(u: uPlot, curves: readonly Curve[], options: PaintOptions)
   if (options.withBand) {
     for (const curve of order) {
       if (!curve.hasBand) continue;
-      ctx.globalAlpha = isFocused(curve) ? (curves.length > 12 ? 0.6 : 1) : 0.15;
-      band(ctx, curve, toX, toY, ratio);
+      const strength = isFocused(curve) ? 1 : 0.15;
+      const crowd = options.focus === null ? curves.length : 1;
+      band(ctx, curve, toX, toY, { fill: (0.24 * strength) / Math.sqrt(crowd), spike: 0.85 * strength, ratio });
     }
   }
   for (const curve of order) {
@@ -125,19 +128,19 @@ function stroke(
   ctx.stroke();
 }
 
-// The area between the lowest and highest value of each bucket. Its edges are drawn too: a spike of one value in a
-// thousand is a hair of area, and an area that thin and that pale would not be seen.
-function band(ctx: CanvasRenderingContext2D, curve: Curve, toX: Project, toY: Project, ratio: number): void {
+// The area between the lowest and highest value of each bucket, paler the more curves lie over each other. A spike of
+// one value in a thousand would be a hair of that pale area, so buckets far taller than the rest are drawn as strokes.
+function band(ctx: CanvasRenderingContext2D, curve: Curve, toX: Project, toY: Project, look: BandLook): void {
   const { line, x } = curve;
-  const edge = new Path2D();
   const area = new Path2D();
-  let start = 0;
+  const spikes = new Path2D();
   const finite = (i: number): boolean => Number.isFinite(toY(line.max[i]!)) && Number.isFinite(line.min[i]!);
   // On a log axis the lower edge may be at or below zero, which is below everything that is shown.
   const low = (i: number): number => {
     const py = toY(line.min[i]!);
     return Number.isFinite(py) ? py : toY(curve.y[i]!);
   };
+  let start = 0;
   while (start < line.n) {
     if (!finite(start)) {
       start += 1;
@@ -146,27 +149,41 @@ function band(ctx: CanvasRenderingContext2D, curve: Curve, toX: Project, toY: Pr
     let end = start;
     while (end + 1 < line.n && finite(end + 1)) end += 1;
     area.moveTo(toX(x[start]!), toY(line.max[start]!));
-    edge.moveTo(toX(x[start]!), toY(line.max[start]!));
-    for (let i = start + 1; i <= end; i += 1) {
-      area.lineTo(toX(x[i]!), toY(line.max[i]!));
-      edge.lineTo(toX(x[i]!), toY(line.max[i]!));
-    }
-    edge.moveTo(toX(x[end]!), low(end));
-    for (let i = end; i >= start; i -= 1) {
-      area.lineTo(toX(x[i]!), low(i));
-      edge.lineTo(toX(x[i]!), low(i));
-    }
+    for (let i = start + 1; i <= end; i += 1) area.lineTo(toX(x[i]!), toY(line.max[i]!));
+    for (let i = end; i >= start; i -= 1) area.lineTo(toX(x[i]!), low(i));
     area.closePath();
     start = end + 1;
   }
-  const strength = ctx.globalAlpha;
+  const tall = spikeFactor * usualHeight(line);
+  for (let i = 0; i < line.n; i += 1) {
+    if (!(line.max[i]! - line.min[i]! > tall) || !finite(i)) continue;
+    spikes.moveTo(toX(x[i]!), low(i));
+    spikes.lineTo(toX(x[i]!), toY(line.max[i]!));
+  }
   ctx.fillStyle = curve.color;
-  ctx.globalAlpha = 0.18 * strength;
+  ctx.globalAlpha = look.fill;
   ctx.fill(area);
   ctx.strokeStyle = curve.color;
-  ctx.lineWidth = ratio;
-  ctx.globalAlpha = 0.38 * strength;
-  ctx.stroke(edge);
+  ctx.lineWidth = look.ratio;
+  ctx.globalAlpha = look.spike;
+  ctx.stroke(spikes);
+}
+
+interface BandLook {
+  fill: number;
+  spike: number;
+  ratio: number;
+}
+
+// How tall buckets usually are: the median, over those that hold more than one value.
+function usualHeight(line: Line): number {
+  const heights: number[] = [];
+  for (let i = 0; i < line.n; i += 1) {
+    const height = line.max[i]! - line.min[i]!;
+    if (line.count[i]! > 1 && Number.isFinite(height)) heights.push(height);
+  }
+  heights.sort((a, b) => a - b);
+  return heights[heights.length >> 1] ?? Infinity;
 }
 
 // Where a run ended badly its line has a red cap; where it goes on, an open ring.

@@ -21,7 +21,7 @@ export interface TooltipPlace {
 
 const maxRows = 10;
 const reachPixels = 28; // A bucket farther from the pointer than this says nothing about the place.
-const width = 340;
+const width = 440;
 
 interface Hit {
   curve: Curve;
@@ -83,10 +83,11 @@ function Row({ hit, isClosest }: { hit: Hit; isClosest: boolean }) {
       </td>
       <td className="tooltip-name">{curve.name}</td>
       <td className="tooltip-value">{value(hit)}</td>
+      {curve.smoothed && <td className="tooltip-note">{number(curve.y[index]!, 4)}</td>}
       <td className="tooltip-note">
-        {curve.smoothed && <span title="value before smoothing">{number(curve.y[index]!)} · </span>}
-        {points > 1 ? `${number(line.min[index]!)} … ${number(line.max[index]!)} · ${integer(points)} points` : "exact"}
+        {points > 1 && `${number(line.min[index]!, 3)} … ${number(line.max[index]!, 3)}`}
       </td>
+      <td className="tooltip-note">{points > 1 ? `${integer(points)} points` : "exact"}</td>
     </tr>
   );
 }
