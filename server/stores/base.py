@@ -1,6 +1,8 @@
 """The three seams of the server. Nothing else in it knows which store is in use.
 
 Each store keeps a cursor per stream, committed in the same transaction as the data: what is told twice is kept once.
+All calls may be made from any thread. Methods raise `StorageError` where the disk or a file does not serve,
+`UsageError` where a question makes no sense (a filter, an order), and nothing else.
 """
 
 from __future__ import annotations
@@ -12,15 +14,31 @@ from typing import Any, BinaryIO, Literal, Protocol
 
 import numpy as np
 
+from ...core.errors import StorageError
 from ...core.journal import Block, Entry
 from ...core.paths import RunPath
 
 State = Literal["running", "finished", "failed", "killed", "crashed", "preempted"]
 
 
+class GapError(StorageError):
+    """Entries that do not follow what the store has: something between is missing.
+
+    Args:
+        cursor: The last sequence number applied; send from the next one on.
+    """
+
+    def __init__(self, cursor: int, first_seq: int) -> None:
+        super().__init__(f"the stream is known up to record {cursor}, what came begins at {first_seq}; send from {cursor + 1}.")
+        self.cursor = cursor
+
+
 @dataclass(frozen=True)
 class RunRow:
-    """What lists of runs show; `docs/architecture.md` has the same fields as JSON."""
+    """What lists of runs show; `docs/architecture.md` has the same fields as JSON.
+
+    `config` and `summary` hold plain values: NaN and infinities as floats, big integers as ints.
+    """
 
     path: RunPath
     name: str
@@ -38,19 +56,98 @@ class RunRow:
     last_step: int | float | None
     points: int
     fields: Mapping[str, Any] = field(default_factory=dict)  # the rest of the RUN records (pid, program, resumed, ...)
+    trashed: bool = False
+
+
+@dataclass(frozen=True)
+class RunPage:
+    """A page of a list; `total` counts all that match."""
+
+    total: int
+    runs: Sequence[RunRow]
+
+
+@dataclass(frozen=True)
+class StreamRow:
+    """One writing process of a run.
+
+    Args:
+        is_writer: Whether it is a training process (an `edit` stream is none).
+        is_child: Whether it was forked from another (`<parent>.<pid>-<hex>`): its end is not the run's.
+        heard_ns: Time of its last record, heartbeats included.
+        exit: The body of its EXIT record with `time_ns`, if it said goodbye.
+        gone_ns: When the watcher found the process gone; None once it writes again.
+    """
+
+    id: str
+    cursor: int
+    started_ns: int
+    heard_ns: int
+    pid: int | None
+    host: str | None
+    is_writer: bool
+    is_child: bool
+    exit: Mapping[str, Any] | None
+    gone_ns: int | None
+
+
+@dataclass(frozen=True)
+class RunDetail:
+    """A run with what only its own page shows.
+
+    Args:
+        alerts: Bodies of ALERT records with `time_ns`, oldest first.
+        metrics: Bodies of METRIC records, one per name, in order of first definition.
+        exit: Of the latest main stream.
+        lost: Records that were dropped, or could not be read.
+    """
+
+    run: RunRow
+    streams: Sequence[StreamRow]
+    alerts: Sequence[Mapping[str, Any]]
+    metrics: Sequence[Mapping[str, Any]]
+    exit: Mapping[str, Any] | None
+    lost: int
+    trashed: bool
+
+
+@dataclass(frozen=True)
+class ProjectRow:
+    """A project and its runs (without the trash), counted by state."""
+
+    entity: str
+    project: str
+    runs: int
+    states: Mapping[str, int]
+    last_activity_ns: int | None
+
+
+@dataclass(frozen=True)
+class MetricRow:
+    """A key that some run of a project has logged; `x` is the step metric asked for by `define_metric`."""
+
+    key: str
+    runs: int
+    points: int
+    numeric: bool
+    last_step: int | float | None
+    x: str | None
 
 
 @dataclass(frozen=True)
 class Series:
     """One key of one run, in buckets; arrays of equal length, float64.
 
-    Args:
+    `columns` holds, in this order:
         x, x_last: Smallest and largest x of the bucket's points.
-        first, last: Values in order of x (equal x: in order of writing).
+        first, last: Values in order of x (equal x: in order of writing); NaN and infinities as they are.
         min, max, mean: Of the finite values; NaN where there is none.
         count: All points, `nan`, `posinf` and `neginf` among them.
+
+    Args:
         points: Points in the range asked for.
         exact: Whether each distinct x has its own bucket.
+        min_x, max_x: Of the points in the range; NaN where there is none.
     """
 
     path: RunPath
@@ -65,12 +162,86 @@ class Series:
 class MetadataStore(Protocol):
     """Projects, runs, config, summary set by hand, metric definitions, alerts."""
 
-    def apply(self, path: RunPath, stream: str, entries: Iterable[Entry]) -> int:
-        """Take the control records of one stream in (blocks only move the cursor); answer the cursor."""
+    def apply(self, path: RunPath, stream: str, entries: Iterable[Entry], *, arrived_ns: int | None = None) -> int:
+        """Take the control records of one stream in (blocks only move the cursor); answer the cursor.
+
+        Args:
+            path: The run; made where it is new.
+            stream: The stream's id.
+            entries: In order; what is known already changes nothing.
+            arrived_ns: When they came over the network: shows that the writer lives, whatever its clock says.
+
+        Raises:
+            GapError: They begin behind the cursor's next.
+        """
         ...
 
     def cursor(self, path: RunPath, stream: str) -> int:
         """Answer the last sequence number applied, 0 for a stream never seen."""
+        ...
+
+    def runs(
+        self,
+        entity: str | None = None,
+        project: str | None = None,
+        *,
+        filter: Mapping[str, Any] | None = None,  # noqa: A002 - the name it has everywhere
+        order: str | Sequence[str] | None = None,
+        limit: int | None = 50,
+        offset: int = 0,
+        trash: bool = False,
+        now_ns: int | None = None,
+    ) -> RunPage:
+        """List runs; see `filters` for what `filter` and `order` may say. Newest first where no order is given.
+
+        Raises:
+            UsageError: The filter or the order cannot be understood.
+        """
+        ...
+
+    def run(self, path: RunPath, *, now_ns: int | None = None) -> RunDetail | None:
+        """Answer one run, also one in the trash; None where there is none."""
+        ...
+
+    def projects(self, *, now_ns: int | None = None) -> Sequence[ProjectRow]:
+        """Answer all projects that have runs, the last active first."""
+        ...
+
+    def project_metrics(self, entity: str, project: str) -> Sequence[MetricRow]:
+        """Answer all keys that runs of the project have logged, sorted."""
+        ...
+
+    def edit(self, path: RunPath, changes: Mapping[str, Any], *, time_ns: int | None = None) -> bool:
+        """Apply a user's edit as records of the run's `edit` stream; False where there is no such run.
+
+        Where the run's journal is at hand, write `edits.edit_records(changes)` to it instead: they survive re-indexing.
+
+        Args:
+            path: The run.
+            changes: Any of name, notes, tags, group, job_type (None takes it away), config, summary (merged in,
+                nested values too).
+            time_ns: When; now by default.
+        """
+        ...
+
+    def set_trashed(self, path: RunPath, trashed: bool) -> bool:
+        """Move a run to the trash or back; False where there is no such run."""
+        ...
+
+    def writer_gone(self, path: RunPath, stream: str, *, time_ns: int | None = None) -> None:
+        """Take note that a stream's process does not exist any more; forgotten when it writes again."""
+        ...
+
+    def live(self) -> Sequence[tuple[RunPath, StreamRow]]:
+        """Answer the training processes that have not said goodbye and were not found gone."""
+        ...
+
+    def forget(self, path: RunPath) -> None:
+        """Remove a run for good."""
+        ...
+
+    def close(self) -> None:
+        """Let the files go."""
         ...
 
 
@@ -78,7 +249,11 @@ class MetricStore(Protocol):
     """The points."""
 
     def append(self, path: RunPath, stream: str, entries: Iterable[Entry]) -> int:
-        """Take the blocks of one stream in (REWIND hides rows, others only move the cursor); answer the cursor."""
+        """Take the blocks of one stream in (REWIND hides rows, others only move the cursor); answer the cursor.
+
+        Raises:
+            GapError: They begin behind the cursor's next.
+        """
         ...
 
     def cursor(self, path: RunPath, stream: str) -> int:
@@ -86,7 +261,15 @@ class MetricStore(Protocol):
         ...
 
     def keys(self, path: RunPath) -> Mapping[str, Mapping[str, Any]]:
-        """Answer each key's statistics: points, numeric, last, last_seq, last_time_ns, last_step, min, max, mean, first, ..."""
+        """Answer each key's statistics, hidden rows left out.
+
+        By key: points, numeric (points that can be charted), finite, nan, posinf, neginf, min, max, mean (None where
+        nothing is finite), first, last (values as logged), last_step, last_time_ns, last_seq.
+        """
+        ...
+
+    def totals(self, path: RunPath) -> tuple[int, int | float | None]:
+        """Answer the run's points, and the largest step among its rows."""
         ...
 
     def series(
@@ -99,27 +282,64 @@ class MetricStore(Protocol):
         high: float | None = None,
         buckets: int = 1000,
         log_x: bool = False,
-        start_ns: int = 0,
+        start_ns: int | None = None,
     ) -> Series:
-        """Answer one key in buckets; its cost grows with the buckets, not with the points."""
+        """Answer one key in buckets; its cost grows with the buckets, not with the points.
+
+        Args:
+            path: The run; one without the key answers a series of no points.
+            key: The metric; booleans are charted as 0 and 1, texts are not.
+            x: `_step`, `_time` (ns since the epoch), `_runtime` (seconds since `start_ns`), or a metric: its value in
+                the same row, else the last one before it in the stream.
+            low: Smallest x wanted, inclusive; the buckets begin here.
+            high: Largest x wanted, inclusive; the buckets end here.
+            buckets: How many at most; one more with `log_x`, for what is not above zero.
+            log_x: Buckets of equal width on a logarithmic axis.
+            start_ns: What `_runtime` counts from; the run's first row by default.
+        """
         ...
 
     def history(
-        self, path: RunPath, keys: Sequence[str] | None, low: float | None, high: float | None
+        self,
+        path: RunPath,
+        keys: Sequence[str] | None = None,
+        low: float | None = None,
+        high: float | None = None,
+        *,
+        with_hidden: bool = False,
     ) -> Iterator[Block]:
-        """Walk all rows, unsampled, in order of step (equal steps: in order of writing)."""
+        """Walk all rows, unsampled, in order of step (equal steps: in order of writing).
+
+        Args:
+            path: The run.
+            keys: Only these, and only rows that have one of them; None for all.
+            low: Smallest step wanted, inclusive.
+            high: Largest step wanted, inclusive.
+            with_hidden: Also rows that a rewind has hidden.
+
+        Yields:
+            Blocks whose `first_seq` merely counts the rows from 1 on.
+        """
         ...
 
     def forget(self, path: RunPath) -> None:
         """Remove a run's points."""
         ...
 
+    def close(self) -> None:
+        """Let the files go."""
+        ...
+
 
 class BlobStore(Protocol):
     """Bytes named by their digest."""
 
-    def put(self, source: BinaryIO) -> str:
-        """Keep the bytes; answer their digest (sha256, hex)."""
+    def put(self, source: BinaryIO, digest: str | None = None) -> str:
+        """Keep the bytes; answer their digest (sha256, hex).
+
+        Raises:
+            StorageError: The bytes have another digest than the one announced.
+        """
         ...
 
     def open(self, digest: str) -> BinaryIO:
@@ -133,9 +353,14 @@ class BlobStore(Protocol):
 
 @dataclass(frozen=True)
 class Stores:
-    """The three in use, and the folder they may be in."""
+    """The three in use, and the folder they may be in; made by `open_stores`, in `server.stores`."""
 
     metadata: MetadataStore
     metrics: MetricStore
     blobs: BlobStore
     folder: Path
+
+    def close(self) -> None:
+        """Let the files go."""
+        self.metadata.close()
+        self.metrics.close()
