@@ -25,6 +25,7 @@ async function request(path: string, init?: RequestInit): Promise<Response> {
     throw new RequestError(0, "The server did not answer. Is `tracker ui` still running?");
   }
   if (response.ok) return response;
+  if (response.status === 401) location.assign(`/login?next=${encodeURIComponent(location.pathname)}`);
   const text = (await response.text().catch(() => "")).slice(0, 2000);
   throw new RequestError(response.status, reason(text) ?? `The server answered ${response.status} to ${path}.`);
 }

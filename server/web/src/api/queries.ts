@@ -102,6 +102,7 @@ export async function patchRun(client: QueryClient, path: string): Promise<void>
     if (error instanceof RequestError && error.status === 404) void client.invalidateQueries({ queryKey: listKey });
     return;
   }
+  if ((run as { trashed?: boolean }).trashed) void client.invalidateQueries({ queryKey: listKey });
   client.setQueryData(keys.run(path), (old: RunDetail | undefined) => (old === undefined ? undefined : run));
   client.setQueryData<InfiniteData<RunsPage, number>>(listKey, (old) =>
     old && {

@@ -74,8 +74,8 @@ export function Chart(props: ChartProps) {
         axes: [
           {
             ...axis,
-            size: 24,
-            gap: 3,
+            size: 26,
+            gap: 5,
             ...(kind === "time"
               ? {}
               : {
@@ -119,6 +119,8 @@ export function Chart(props: ChartProps) {
               paint(self, latest.current.curves, {
                 withBand: latest.current.withBand,
                 logY,
+                // In a zoom the last point shown is not the last of the run.
+                withEnds: latest.current.zoom === null,
                 focus: latest.current.focus,
                 ink: colors,
               }),

@@ -14,6 +14,7 @@ export interface Ink {
 
 export interface PaintOptions {
   withBand: boolean;
+  withEnds: boolean;
   logY: boolean;
   focus: string | null;
   ink: Ink;
@@ -59,7 +60,7 @@ export function paint(u: uPlot, curves: readonly Curve[], options: PaintOptions)
     ctx.lineWidth = (curve.path === options.focus ? 2.4 : 1.4) * ratio;
     stroke(ctx, curve.x, curve.smoothed ?? curve.y, toX, toY, bbox);
     ctx.setLineDash([]);
-    ends(ctx, curve, toX, toY, ratio, options.ink);
+    if (options.withEnds) ends(ctx, curve, toX, toY, ratio, options.ink);
   }
   ctx.restore();
 

@@ -12,6 +12,7 @@ export function FullScreen({ order, ...data }: PanelData & { order: readonly Met
   useEffect(() => {
     const element = dialog.current!;
     element.showModal();
+    element.focus(); // Otherwise the close button would wear the focus ring.
     setWidth(element.clientWidth);
     const observer = new ResizeObserver(() => setWidth(element.clientWidth));
     observer.observe(element);
@@ -27,6 +28,7 @@ export function FullScreen({ order, ...data }: PanelData & { order: readonly Met
     <dialog
       ref={dialog}
       className="full-screen"
+      tabIndex={-1}
       aria-label={`${metric.key}, full screen`}
       onClose={() => change.full(null)}
       onKeyDown={(event) => {

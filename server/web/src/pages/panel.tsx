@@ -3,9 +3,9 @@
 import { memo, useCallback, useMemo, useRef } from "react";
 import { useLines } from "../api/queries";
 import type { Metric, Window } from "../api/types";
-import { axisTitle, toAxisUnit } from "../charts/axis";
+import { axisTitle, place, toAxisUnit } from "../charts/axis";
 import { Chart } from "../charts/chart";
-import { type Extent, type Look, makeCurves } from "../charts/plot";
+import { type Extent, extentOfX, type Look, makeCurves } from "../charts/plot";
 import type { ChangeView, View } from "../state/view";
 import { useInView } from "../ui/hooks";
 import { ExpandIcon } from "../ui/icons";
@@ -94,7 +94,10 @@ export function PanelChart({ metric, runs, looks, view, change, width, isInView 
       </p>
     );
   }
-  const label = `${metric.key} over ${axisTitle(x)}, ${curves.length} ${curves.length === 1 ? "run" : "runs"}`;
+  const extent = extentOfX(curves);
+  const label =
+    `${metric.key} over ${axisTitle(x)}, ${curves.length} ${curves.length === 1 ? "run" : "runs"}, ` +
+    `${place(x, extent.low)} to ${place(x, extent.high)}`;
   return (
     <Chart
       {...{ curves, x, label, onZoom, onReset }}
