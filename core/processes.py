@@ -1,0 +1,32 @@
+"""Whether a process of this machine is there."""
+
+from __future__ import annotations
+
+import os
+import sys
+
+
+def is_alive(pid: int) -> bool:
+    """Answer whether a process of this machine is there. One that is dead and not yet waited for is not."""
+    if pid <= 0:
+        return False
+    if sys.platform == "win32":  # pragma: no cover - os.kill would end it there
+        import ctypes
+
+        handle = ctypes.windll.kernel32.OpenProcess(0x100000, False, pid)  # SYNCHRONIZE
+        if not handle:
+            return False
+        is_there = ctypes.windll.kernel32.WaitForSingleObject(handle, 0) == 0x102  # WAIT_TIMEOUT
+        ctypes.windll.kernel32.CloseHandle(handle)
+        return bool(is_there)
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return False
+    except OSError:  # somebody else's: it is there
+        return True
+    try:
+        with open(f"/proc/{pid}/stat", "rb") as file:
+            return file.read().rpartition(b")")[2].split()[0] not in (b"Z", b"X")
+    except (OSError, IndexError):  # no /proc here
+        return True
