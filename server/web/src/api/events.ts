@@ -25,6 +25,13 @@ export class EventFeed {
   private connectionListeners = new Set<() => void>();
   connection: Connection = "connecting";
 
+  constructor() {
+    // Nobody looks at a hidden page: what changes is collected, and told when the page is looked at again.
+    document.addEventListener("visibilitychange", () => {
+      if (!document.hidden && this.hasNews()) this.schedule();
+    });
+  }
+
   /** Follow one project (`entity/project`, encoded), or all of them with null. Closes what was followed before. */
   follow(project: string | null): void {
     if (this.project === project && this.source) return;
@@ -86,7 +93,12 @@ export class EventFeed {
     });
   }
 
+  private hasNews(): boolean {
+    return this.pending.everything || this.pending.projects || this.pending.runs.size > 0;
+  }
+
   private schedule(): void {
+    if (document.hidden) return;
     this.timer ??= setTimeout(() => {
       this.timer = null;
       const changes = this.pending;

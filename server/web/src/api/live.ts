@@ -7,6 +7,8 @@ import { keys, patchRun } from "./queries";
 
 // Lists are dearer to read than lines, so they follow at a slower beat while a run logs.
 const listBeatMs = 1000;
+// New metrics are noticed in the summaries of the runs that log; this finds those that were kept out of the summary.
+const metricsBeatMs = 10_000;
 const manyRuns = 12; // From here on one list is cheaper than single runs.
 
 /** Keep queries in step with the feed until the returned function is called. */
@@ -14,11 +16,11 @@ export function keepLive(feed: EventFeed, client: QueryClient, lines: LineStore)
   const beats = new Map<string, { last: number; timer: ReturnType<typeof setTimeout> | null }>();
 
   // At once the first time, then at most once a beat, and always once after the last change.
-  const onBeat = (name: string, work: () => void): void => {
+  const onBeat = (name: string, work: () => void, beatMs = listBeatMs): void => {
     const beat = beats.get(name) ?? { last: 0, timer: null };
     beats.set(name, beat);
     if (beat.timer !== null) return;
-    const wait = Math.max(0, beat.last + listBeatMs - Date.now());
+    const wait = Math.max(0, beat.last + beatMs - Date.now());
     beat.timer = setTimeout(() => {
       beat.timer = null;
       beat.last = Date.now();
@@ -40,9 +42,11 @@ export function keepLive(feed: EventFeed, client: QueryClient, lines: LineStore)
     if (changes.runs.size === 0) return;
 
     const withRows = new Set<string>();
+    let isDefined = false;
     for (const [path, changed] of changes.runs) {
       touched.add(path);
       if (changed.size === 0 || changed.has("rows")) withRows.add(path);
+      if (changed.has("metrics")) isDefined = true;
     }
     if (withRows.size > 0) {
       for (const path of withRows) lines.markStale(path);
@@ -50,13 +54,16 @@ export function keepLive(feed: EventFeed, client: QueryClient, lines: LineStore)
         queryKey: keys.allLines,
         predicate: (query) => (query.queryKey[1] as readonly string[]).some((run) => withRows.has(run)),
       });
-      onBeat("metrics", () => void client.invalidateQueries({ queryKey: keys.allMetrics }));
     }
+    const rereadMetrics = (): void => void client.invalidateQueries({ queryKey: keys.allMetrics });
+    if (isDefined) rereadMetrics();
+    else onBeat("metrics", rereadMetrics, metricsBeatMs);
     onBeat("runs", () => {
       const paths = touched;
       touched = new Set();
       if (paths.size >= manyRuns) {
         void client.invalidateQueries({ queryKey: keys.allRuns });
+        rereadMetrics();
         return;
       }
       for (const path of paths) void patchRun(client, path);

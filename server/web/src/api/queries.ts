@@ -10,7 +10,7 @@ import {
 import { createContext, useContext, useEffect, useMemo } from "react";
 import { encodePath, fetchMetrics, fetchProjects, fetchRun, fetchRuns, RequestError, type RunsPage } from "./client";
 import type { LineStore } from "./lines";
-import type { Run, RunDetail, Window } from "./types";
+import type { Metric, Run, RunDetail, Window } from "./types";
 
 const pageSize = 500;
 
@@ -83,6 +83,24 @@ export function useLines(runs: readonly string[], key: string, window: Window | 
   });
 }
 
+// Names in summaries that were looked for among the metrics already: what a user set by hand is no metric, and must not
+// have the list read again each time.
+const lookedFor = new Map<string, Set<string>>();
+
+function noticeMetrics(client: QueryClient, run: RunDetail): void {
+  const key = keys.metrics(run.entity, run.project);
+  const metrics = client.getQueryData<Metric[]>(key);
+  if (!metrics) return;
+  const scope = encodePath(run.entity, run.project);
+  const known = lookedFor.get(scope) ?? new Set<string>();
+  lookedFor.set(scope, known);
+  for (const metric of metrics) known.add(metric.key);
+  const news = Object.keys(run.summary).filter((name) => !known.has(name));
+  if (news.length === 0) return;
+  for (const name of news) known.add(name);
+  void client.invalidateQueries({ queryKey: key });
+}
+
 /** Read one run again and put it where it is shown: in its own query, and in its place in the list. */
 export async function patchRun(client: QueryClient, path: string): Promise<void> {
   const [entity = "", project = "", id = ""] = path.split("/").map(decodeURIComponent);
@@ -102,6 +120,7 @@ export async function patchRun(client: QueryClient, path: string): Promise<void>
     if (error instanceof RequestError && error.status === 404) void client.invalidateQueries({ queryKey: listKey });
     return;
   }
+  noticeMetrics(client, run);
   if ((run as { trashed?: boolean }).trashed) void client.invalidateQueries({ queryKey: listKey });
   client.setQueryData(keys.run(path), (old: RunDetail | undefined) => (old === undefined ? undefined : run));
   client.setQueryData<InfiniteData<RunsPage, number>>(listKey, (old) =>
