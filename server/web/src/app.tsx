@@ -26,7 +26,8 @@ const client = new QueryClient({
       refetchOnReconnect: false,
       // The server is on this machine or in this building: what the browser thinks of the network is no news.
       networkMode: "always",
-      retry: (count, error) => count < 2 && error instanceof RequestError && (error.status === 0 || error.status >= 500),
+      retry: (count, error) =>
+        count < 2 && error instanceof RequestError && (error.status === 0 || error.status >= 500),
       retryDelay: (count) => 400 * 2 ** count,
     },
   },
@@ -112,7 +113,13 @@ function Header({ route }: { route: Route }) {
       >
         {theme === "dark" ? <SunIcon /> : <MoonIcon />}
       </button>
-      <button type="button" className="icon-button" onClick={() => setMapOpen(true)} aria-label="keyboard map" title="keyboard map (?)">
+      <button
+        type="button"
+        className="icon-button"
+        onClick={() => setMapOpen(true)}
+        aria-label="keyboard map"
+        title="keyboard map (?)"
+      >
         ?
       </button>
       <ShortcutMap isOpen={isMapOpen} onClose={() => setMapOpen(false)} />

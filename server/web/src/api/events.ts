@@ -12,6 +12,7 @@ export interface Changes {
 export type Connection = "connecting" | "open" | "lost";
 
 const coalesceMs = 250;
+const settleMs = 15; // The events of one answer arrive one by one.
 
 type Listener = (changes: Changes) => void;
 
@@ -20,6 +21,7 @@ export class EventFeed {
   private project: string | null | undefined = undefined;
   private pending: Changes = nothing();
   private timer: ReturnType<typeof setTimeout> | null = null;
+  private toldAt = 0;
   private wasLost = false;
   private changeListeners = new Set<Listener>();
   private connectionListeners = new Set<() => void>();
@@ -99,12 +101,16 @@ export class EventFeed {
 
   private schedule(): void {
     if (document.hidden) return;
-    this.timer ??= setTimeout(() => {
+    if (this.timer !== null) return;
+    // The first change after a quiet while is told at once, and the next ones together.
+    const wait = Math.max(settleMs, this.toldAt + coalesceMs - Date.now());
+    this.timer = setTimeout(() => {
       this.timer = null;
+      this.toldAt = Date.now();
       const changes = this.pending;
       this.pending = nothing();
       for (const listener of this.changeListeners) listener(changes);
-    }, coalesceMs);
+    }, wait);
   }
 
   private setConnection(connection: Connection): void {

@@ -59,7 +59,13 @@ export function useRuns(entity: string, project: string) {
     for (const page of query.data?.pages ?? []) for (const run of page.runs) byPath.set(run.path, run);
     return [...byPath.values()];
   }, [query.data]);
-  return { runs, total: query.data?.pages[0]?.total ?? 0, isPending: query.isPending, error: query.error, refetch: query.refetch };
+  return {
+    runs,
+    total: query.data?.pages[0]?.total ?? 0,
+    isPending: query.isPending,
+    error: query.error,
+    refetch: query.refetch,
+  };
 }
 
 export function useRun(entity: string, project: string, id: string) {
@@ -123,14 +129,16 @@ export async function patchRun(client: QueryClient, path: string): Promise<void>
   noticeMetrics(client, run);
   if ((run as { trashed?: boolean }).trashed) void client.invalidateQueries({ queryKey: listKey });
   client.setQueryData(keys.run(path), (old: RunDetail | undefined) => (old === undefined ? undefined : run));
-  client.setQueryData<InfiniteData<RunsPage, number>>(listKey, (old) =>
-    old && {
-      ...old,
-      pages: old.pages.map((page) =>
-        page.runs.some((one) => one.path === path)
-          ? { ...page, runs: page.runs.map((one) => (one.path === path ? run : one)) }
-          : page,
-      ),
-    },
+  client.setQueryData<InfiniteData<RunsPage, number>>(
+    listKey,
+    (old) =>
+      old && {
+        ...old,
+        pages: old.pages.map((page) =>
+          page.runs.some((one) => one.path === path)
+            ? { ...page, runs: page.runs.map((one) => (one.path === path ? run : one)) }
+            : page,
+        ),
+      },
   );
 }

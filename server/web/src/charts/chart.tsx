@@ -7,7 +7,7 @@ import { useFocus } from "../state/focus";
 import { useTheme } from "../state/theme";
 import { axisKind, clockSteps, tick } from "./axis";
 import { paint } from "./paint";
-import { type Curve, type Extent, extentOfX, extentOfY, padded } from "./plot";
+import { type Curve, drawable, type Extent, extentOfX, extentOfY, padded } from "./plot";
 import { Tooltip, type TooltipPlace } from "./tooltip";
 import { duration } from "../ui/format";
 
@@ -62,13 +62,12 @@ export function Chart(props: ChartProps) {
             range: () => {
               const { low, high } = window();
               if (!(low <= high)) return [0, 1];
-              return low === high ? [low - 0.5, high + 0.5] : [low, high];
+              return drawable(low === high ? { low: low - 0.5, high: high + 0.5 } : { low, high });
             },
           },
           y: {
             distr: logY ? 3 : 1,
-            range: () =>
-              padded(extentOfY(latest.current.curves, window(), latest.current.withBand, logY), logY),
+            range: () => padded(extentOfY(latest.current.curves, window(), latest.current.withBand, logY), logY),
           },
         },
         axes: [
@@ -129,7 +128,8 @@ export function Chart(props: ChartProps) {
             (self) => {
               const { left = -1, top = -1, event } = self.cursor;
               // A pointer that is over another chart of the group moves the line here, but opens no tooltip.
-              const isHere = left >= 0 && event !== undefined && event !== null && self.over.contains(event.target as Node);
+              const isHere =
+                left >= 0 && event !== undefined && event !== null && self.over.contains(event.target as Node);
               if (!isHere) {
                 setPointer(null);
                 return;
@@ -192,7 +192,15 @@ export function Chart(props: ChartProps) {
 // The corners of what is drawn, which is all uPlot has to know of it.
 function dataFor(curves: readonly Curve[]): uPlot.AlignedData {
   const { low, high } = extentOfX(curves);
-  return low <= high ? [[low, high === low ? low + 1 : high], [0, 1]] : [[0, 1], [0, 1]];
+  return low <= high
+    ? [
+        [low, high === low ? low + 1 : high],
+        [0, 1],
+      ]
+    : [
+        [0, 1],
+        [0, 1],
+      ];
 }
 
 // A canvas knows neither var() nor light-dark(); an element's computed colour is a plain one.

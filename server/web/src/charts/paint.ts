@@ -31,7 +31,8 @@ export function paint(u: uPlot, curves: readonly Curve[], options: PaintOptions)
   const toY = projector(u.scales["y"]!, bbox.top + bbox.height, -bbox.height, options.logY);
   const isFocused = (curve: Curve): boolean => options.focus === null || curve.path === options.focus;
   // The focused curve last, so it lies on top.
-  const order = options.focus === null ? curves : [...curves].sort((a, b) => Number(isFocused(a)) - Number(isFocused(b)));
+  const order =
+    options.focus === null ? curves : [...curves].sort((a, b) => Number(isFocused(a)) - Number(isFocused(b)));
 
   ctx.save();
   ctx.beginPath();

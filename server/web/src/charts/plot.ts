@@ -104,20 +104,36 @@ export function extentOfY(curves: readonly Curve[], within: Extent, withBand: bo
   return { low, high };
 }
 
+// Ticks are found by adding steps up. Where a step is lost in the digits of the value, that never ends; and the width of
+// a range must itself be a number.
+const leastSpan = 1e-9;
+const farthest = 8e307;
+
+/** The extent, or the nearest one that an axis can be drawn for. */
+export function drawable({ low, high }: Extent): [number, number] {
+  const left = Math.max(low, -farthest);
+  const right = Math.min(high, farthest);
+  const least = Math.max(Math.abs(left), Math.abs(right)) * leastSpan;
+  if (right - left >= least && right > left) return [left, right];
+  const middle = left / 2 + right / 2;
+  const room = Math.max(least, Number.MIN_VALUE * 1e16);
+  return [middle - room, middle + room];
+}
+
 /** Room around an extent, so that no line lies on the frame. */
 export function padded({ low, high }: Extent, isLog: boolean): [number, number] {
   if (!(low <= high)) return isLog ? [0.1, 10] : [0, 1];
   if (isLog) {
-    if (low === high) return [low / 2, high * 2];
-    const room = Math.pow(high / low, 0.04);
-    return [low / room, high * room];
+    if (high / low < 1 + leastSpan) return [low / 2, high * 2];
+    const room = Math.pow(Math.min(high, farthest) / low, 0.04);
+    return [Math.max(low / room, Number.MIN_VALUE * 1e16), Math.min(high * room, farthest)];
   }
   if (low === high) {
     const room = low === 0 ? 1 : Math.abs(low) * 0.1;
-    return [low - room, high + room];
+    return drawable({ low: low - room, high: high + room });
   }
-  const room = (high - low) * 0.04;
-  return [low - room, high + room];
+  const room = Math.min((high - low) * 0.04, farthest);
+  return drawable({ low: low - room, high: high + room });
 }
 
 /** The bucket whose place is nearest to `at`, or -1 where there is none. */

@@ -34,13 +34,7 @@ test("a bucket weighs as much as the values it holds", () => {
 });
 
 test("a value that is not finite stays, and does not poison the next", () => {
-  const smoothed = smooth(
-    new Float64Array([0, 1, 2, 3]),
-    new Float64Array([1, NaN, Infinity, 1]),
-    null,
-    3,
-    0.9,
-  );
+  const smoothed = smooth(new Float64Array([0, 1, 2, 3]), new Float64Array([1, NaN, Infinity, 1]), null, 3, 0.9);
 
   expect([...smoothed]).toEqual([1, NaN, Infinity, 1]);
 });

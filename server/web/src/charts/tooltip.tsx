@@ -56,7 +56,11 @@ export function Tooltip({ place: at, curves, x }: { place: TooltipPlace; curves:
     <div
       className="tooltip"
       role="presentation"
-      style={{ maxWidth: width, top, ...(onRight ? { right: window.innerWidth - at.clientX + 14 } : { left: at.clientX + 14 }) }}
+      style={{
+        maxWidth: width,
+        top,
+        ...(onRight ? { right: window.innerWidth - at.clientX + 14 } : { left: at.clientX + 14 }),
+      }}
     >
       <div className="tooltip-head">{where(closest, x)}</div>
       <table>

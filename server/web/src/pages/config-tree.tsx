@@ -50,7 +50,12 @@ export function ConfigTree({ config }: { config: Record<string, Value> }) {
                 <CopyButton text={() => copied(row.value)} label={`copy the value of ${row.name}`} />
               </>
             ) : (
-              <button type="button" className="tree-branch" aria-expanded={!closed.has(row.path)} onClick={() => toggle(row.path)}>
+              <button
+                type="button"
+                className="tree-branch"
+                aria-expanded={!closed.has(row.path)}
+                onClick={() => toggle(row.path)}
+              >
                 <ChevronIcon isOpen={!closed.has(row.path)} />
                 <span className="tree-key">{row.name}</span>
                 <span className="count">{integer(row.inside)}</span>

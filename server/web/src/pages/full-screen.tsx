@@ -40,7 +40,13 @@ export function FullScreen({ order, ...data }: PanelData & { order: readonly Met
     >
       <header>
         <h3>{metric.key}</h3>
-        <button type="button" className="icon-button" aria-label="leave full screen" title="leave full screen (esc)" onClick={() => dialog.current?.close()}>
+        <button
+          type="button"
+          className="icon-button"
+          aria-label="leave full screen"
+          title="leave full screen (esc)"
+          onClick={() => dialog.current?.close()}
+        >
           <CloseIcon />
         </button>
       </header>

@@ -61,7 +61,9 @@ export function Facts({ run }: { run: RunDetail }) {
   const now = useNow(run.state === "running" ? 1000 : 3_600_000);
   // A run that goes on gets older without an event saying so.
   const seconds =
-    run.state === "running" && run.created_ns !== null ? Math.max(0, now / 1000 - run.created_ns / 1e9) : run.duration_s;
+    run.state === "running" && run.created_ns !== null
+      ? Math.max(0, now / 1000 - run.created_ns / 1e9)
+      : run.duration_s;
   return (
     <section className="card" aria-label="overview">
       <h2>Overview</h2>

@@ -9,6 +9,7 @@ import { type Extent, extentOfX, type Look, makeCurves } from "../charts/plot";
 import type { ChangeView, View } from "../state/view";
 import { useInView } from "../ui/hooks";
 import { ExpandIcon } from "../ui/icons";
+import { Guard } from "../ui/notice";
 
 const bucketGrain = 50; // Widths are rounded up to this, so that a small resize finds the lines it already has.
 const maxBuckets = 2000;
@@ -35,11 +36,20 @@ export const Panel = memo(function Panel({ width, height, onExpand, ...data }: P
     <article className="panel" ref={element} tabIndex={0} data-metric={key} aria-label={key} style={{ width, height }}>
       <header>
         <h3 title={key}>{key}</h3>
-        <button type="button" className="icon-button" tabIndex={-1} aria-label={`${key} on the full screen`} title="full screen (f)" onClick={() => onExpand(key)}>
+        <button
+          type="button"
+          className="icon-button"
+          tabIndex={-1}
+          aria-label={`${key} on the full screen`}
+          title="full screen (f)"
+          onClick={() => onExpand(key)}
+        >
           <ExpandIcon />
         </button>
       </header>
-      <PanelChart {...data} width={width} isInView={isInView} />
+      <Guard what={key}>
+        <PanelChart {...data} width={width} isInView={isInView} />
+      </Guard>
     </article>
   );
 });
@@ -99,12 +109,6 @@ export function PanelChart({ metric, runs, looks, view, change, width, isInView 
     `${metric.key} over ${axisTitle(x)}, ${curves.length} ${curves.length === 1 ? "run" : "runs"}, ` +
     `${place(x, extent.low)} to ${place(x, extent.high)}`;
   return (
-    <Chart
-      {...{ curves, x, label, onZoom, onReset }}
-      zoom={zoom}
-      logY={view.logY}
-      withBand={view.withBand}
-      group={x}
-    />
+    <Chart {...{ curves, x, label, onZoom, onReset }} zoom={zoom} logY={view.logY} withBand={view.withBand} group={x} />
   );
 }

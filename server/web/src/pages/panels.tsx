@@ -55,7 +55,9 @@ export function Panels({ scope, metrics, runs, looks, view, change }: PanelsProp
   const openFull = useCallback((key: string) => change.full(key), [change]);
   useShortcuts({
     f: () => {
-      const under = document.querySelector<HTMLElement>(".panel:focus-within, .panel:focus") ?? document.querySelector<HTMLElement>(".panel:hover");
+      const under =
+        document.querySelector<HTMLElement>(".panel:focus-within, .panel:focus") ??
+        document.querySelector<HTMLElement>(".panel:hover");
       const key = view.full === null ? (under?.dataset["metric"] ?? order[0]?.key) : null;
       change.full(key ?? null);
     },
@@ -63,14 +65,20 @@ export function Panels({ scope, metrics, runs, looks, view, change }: PanelsProp
 
   if (order.length === 0) {
     return (
-      <Empty title={metrics.length === 0 ? "Nothing logged yet" : "No metric matches"} {...(metrics.length === 0 ? { code: 'run.log({"loss": 0.5})' } : {})}>
+      <Empty
+        title={metrics.length === 0 ? "Nothing logged yet" : "No metric matches"}
+        {...(metrics.length === 0 ? { code: 'run.log({"loss": 0.5})' } : {})}
+      >
         {metrics.length > 0 && <p>The search is a regular expression over metric names.</p>}
       </Empty>
     );
   }
   const cell = (width - (columns - 1) * gap) / columns;
   const shared = { runs, looks, view, change };
-  const full = view.full === null ? undefined : (order.find((metric) => metric.key === view.full) ?? metrics.find((metric) => metric.key === view.full));
+  const full =
+    view.full === null
+      ? undefined
+      : (order.find((metric) => metric.key === view.full) ?? metrics.find((metric) => metric.key === view.full));
   return (
     <div className="wall" ref={wall}>
       {width > 0 && (
@@ -80,7 +88,11 @@ export function Panels({ scope, metrics, runs, looks, view, change }: PanelsProp
             if (!row) return null;
             if (row.kind === "head") {
               return (
-                <div key={item.key} className="section-head" style={{ transform: `translateY(${item.start}px)`, height: headHeight }}>
+                <div
+                  key={item.key}
+                  className="section-head"
+                  style={{ transform: `translateY(${item.start}px)`, height: headHeight }}
+                >
                   <button type="button" aria-expanded={row.isOpen} onClick={() => toggleClosed(row.section.name)}>
                     <ChevronIcon isOpen={row.isOpen} />
                     <span>{row.section.name || "metrics"}</span>
@@ -96,7 +108,14 @@ export function Panels({ scope, metrics, runs, looks, view, change }: PanelsProp
                 style={{ transform: `translateY(${item.start}px)`, gap, left: side, right: side }}
               >
                 {row.metrics.map((metric) => (
-                  <Panel key={metric.key} metric={metric} width={cell} height={panelHeight} onExpand={openFull} {...shared} />
+                  <Panel
+                    key={metric.key}
+                    metric={metric}
+                    width={cell}
+                    height={panelHeight}
+                    onExpand={openFull}
+                    {...shared}
+                  />
                 ))}
               </div>
             );

@@ -9,8 +9,7 @@ export interface Section {
 }
 
 export type Row =
-  | { kind: "head"; section: Section; isOpen: boolean }
-  | { kind: "panels"; section: string; metrics: Metric[] };
+  { kind: "head"; section: Section; isOpen: boolean } | { kind: "panels"; section: string; metrics: Metric[] };
 
 const collator = new Intl.Collator("en", { numeric: true });
 const machineSection = "system";

@@ -77,7 +77,11 @@ export function SummaryTable({ summary }: { summary: Record<string, Value> }) {
           {table.getHeaderGroups()[0]!.headers.map((header) => {
             const sorted = header.column.getIsSorted();
             return (
-              <div key={header.id} role="columnheader" aria-sort={sorted === "asc" ? "ascending" : sorted === "desc" ? "descending" : "none"}>
+              <div
+                key={header.id}
+                role="columnheader"
+                aria-sort={sorted === "asc" ? "ascending" : sorted === "desc" ? "descending" : "none"}
+              >
                 <button type="button" className="text-button" onClick={header.column.getToggleSortingHandler()}>
                   {String(header.column.columnDef.header)}
                   {sorted === "asc" ? " ↑" : sorted === "desc" ? " ↓" : ""}

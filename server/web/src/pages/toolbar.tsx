@@ -21,7 +21,11 @@ export function Toolbar({ view, change, metrics, search }: ToolbarProps) {
   const [filter, setFilter] = useDraft(view.metricFilter, change.metricFilter);
   const [smoothing, setSmoothing] = useDraft(view.smoothing, change.smoothing);
   const choices = useMemo(
-    () => metrics.filter((metric) => metric.numeric).slice(0, maxAxisChoices).map((metric) => metric.key),
+    () =>
+      metrics
+        .filter((metric) => metric.numeric)
+        .slice(0, maxAxisChoices)
+        .map((metric) => metric.key),
     [metrics],
   );
   const isOther = view.x !== null && !view.x.startsWith("_") && !choices.includes(view.x);

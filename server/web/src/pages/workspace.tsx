@@ -64,17 +64,13 @@ export function WorkspacePage({ entity, project }: { entity: string; project: st
         <Toolbar {...{ view, change }} metrics={metrics.data ?? []} search={metricSearch} />
         {visible.length > maxDrawn && (
           <p className="hint">
-            The newest {integer(maxDrawn)} of {integer(visible.length)} visible runs are drawn. Search or hide runs to choose others.
+            The newest {integer(maxDrawn)} of {integer(visible.length)} visible runs are drawn. Search or hide runs to
+            choose others.
           </p>
         )}
         {metrics.data ? (
           <Guard what="the charts">
-            <Panels
-              scope={`${entity}/${project}`}
-              metrics={metrics.data}
-              runs={drawn}
-              {...{ looks, view, change }}
-            />
+            <Panels scope={`${entity}/${project}`} metrics={metrics.data} runs={drawn} {...{ looks, view, change }} />
           </Guard>
         ) : metrics.error ? (
           <Problem error={metrics.error} retry={() => void metrics.refetch()} />
@@ -97,4 +93,3 @@ function useStableRuns(visible: readonly Run[], limit: number): readonly string[
     return last.current;
   }, [visible, limit]);
 }
-

@@ -33,7 +33,10 @@ export interface View {
 const separator = "~";
 const ids = (text: string | null): string[] => (text ? text.split(separator).map(decodeURIComponent) : []);
 const joined = (list: Iterable<string>): string =>
-  [...list].map((id) => encodeURIComponent(id).replaceAll("~", "%7E")).sort().join(separator);
+  [...list]
+    .map((id) => encodeURIComponent(id).replaceAll("~", "%7E"))
+    .sort()
+    .join(separator);
 
 function parseZoom(text: string | null): Zoom | null {
   if (!text) return null;
@@ -84,7 +87,10 @@ export function useView() {
       // A zoom is a step in the browser's history: Back zooms out.
       zoom: (value: Zoom | null) =>
         set(
-          { zoom: value && [encodeURIComponent(value.axis).replaceAll("~", "%7E"), value.low, value.high].join(separator) },
+          {
+            zoom:
+              value && [encodeURIComponent(value.axis).replaceAll("~", "%7E"), value.low, value.high].join(separator),
+          },
           "push",
         ),
       full: (value: string | null) => set({ panel: value }),

@@ -18,7 +18,14 @@ const shapes: Record<string, ReactNode> = {
 
 export function StateIcon({ state }: { state: string }) {
   return (
-    <svg className={`state-icon state-${state}`} width="14" height="14" viewBox="0 0 14 14" role="img" aria-label={state}>
+    <svg
+      className={`state-icon state-${state}`}
+      width="14"
+      height="14"
+      viewBox="0 0 14 14"
+      role="img"
+      aria-label={state}
+    >
       <title>{state}</title>
       {shapes[state] ?? <circle cx="7" cy="7" r="2" fill="currentColor" />}
     </svg>
