@@ -1,7 +1,7 @@
 // The requests the page makes. Nothing else in the page calls `fetch`.
 
 import { decodeSeries, type Line } from "./series";
-import type { Metric, Project, Run, RunDetail, Window } from "./types";
+import type { Metric, Project, Run, RunDetail, LineQuery } from "./types";
 
 const root = "/api/v1";
 
@@ -85,11 +85,11 @@ export function fetchRun(entity: string, project: string, id: string, signal?: A
   return json<RunDetail>(`/runs/${encodePath(entity, project, id)}`, signal);
 }
 
-export async function fetchSeries(runs: string[], keys: string[], window: Window): Promise<Line[]> {
+export async function fetchSeries(runs: string[], keys: string[], query: LineQuery): Promise<Line[]> {
   const response = await request("/series", {
     method: "POST",
     headers: { "content-type": "application/json" },
-    body: JSON.stringify({ runs, keys, log_x: false, ...window }),
+    body: JSON.stringify({ runs, keys, log_x: false, ...query }),
   });
   return decodeSeries(await response.arrayBuffer());
 }

@@ -1,11 +1,11 @@
-// Lines by run, metric and window, asked for in as few requests as make sense.
+// Lines by run, metric and query, asked for in as few requests as make sense.
 //
 // A panel asks for all its lines at once, and a live run makes only its own lines stale. Without this store each event
 // would fetch the lines of every run in every visible panel again.
 
 import { fetchSeries } from "./client";
 import { emptyLine, lineBytes, type Line } from "./series";
-import type { Window } from "./types";
+import type { LineQuery } from "./types";
 
 const waitMs = 8; // Panels that mount in one frame share requests.
 const maxLinesPerRequest = 240; // So the first charts are drawn while later ones are still being read.
@@ -15,7 +15,7 @@ const maxBytes = 96 * 1024 * 1024;
 interface Wanted {
   run: string;
   key: string;
-  window: Window;
+  query: LineQuery;
   id: string;
   settle: (line: Line) => void;
   fail: (error: unknown) => void;
@@ -26,7 +26,7 @@ interface Kept {
   isStale: boolean;
 }
 
-const windowId = (window: Window): string => `${window.x}\n${window.range?.join(",") ?? ""}\n${window.buckets}`;
+const queryId = (query: LineQuery): string => `${query.x}\n${query.range?.join(",") ?? ""}\n${query.buckets}`;
 
 export class LineStore {
   private kept = new Map<string, Kept>();
@@ -34,15 +34,15 @@ export class LineStore {
   private waiting = new Map<string, { wanted: Wanted; promise: Promise<Line> }>();
   private asked = new Set<string>();
   private overtaken = new Set<string>();
-  private queue: { runs: string[]; keys: string[]; window: Window; wanted: Wanted[] }[] = [];
+  private queue: { runs: string[]; keys: string[]; query: LineQuery; wanted: Wanted[] }[] = [];
   private timer: ReturnType<typeof setTimeout> | null = null;
   private inFlight = 0;
 
   constructor(private readonly load: typeof fetchSeries = fetchSeries) {}
 
   /** The lines of one metric for these runs, in their order. */
-  lines(runs: readonly string[], key: string, window: Window): Promise<Line[]> {
-    return Promise.all(runs.map((run) => this.line(run, key, window)));
+  lines(runs: readonly string[], key: string, query: LineQuery): Promise<Line[]> {
+    return Promise.all(runs.map((run) => this.line(run, key, query)));
   }
 
   /** Forget that the lines of this run are up to date; the old ones stay until new ones have come. */
@@ -58,8 +58,8 @@ export class LineStore {
     for (const id of this.asked) this.overtaken.add(id);
   }
 
-  private line(run: string, key: string, window: Window): Promise<Line> | Line {
-    const id = `${run}\n${key}\n${windowId(window)}`;
+  private line(run: string, key: string, query: LineQuery): Promise<Line> | Line {
+    const id = `${run}\n${key}\n${queryId(query)}`;
     const kept = this.kept.get(id);
     if (kept && !kept.isStale) {
       // Move to the end: the map's order is the order of last use.
@@ -70,11 +70,11 @@ export class LineStore {
     const already = this.waiting.get(id);
     if (already) {
       if (!this.overtaken.has(id)) return already.promise;
-      return already.promise.then(() => this.line(run, key, window));
+      return already.promise.then(() => this.line(run, key, query));
     }
     let wanted!: Wanted;
     const promise = new Promise<Line>((settle, fail) => {
-      wanted = { run, key, window, id, settle, fail };
+      wanted = { run, key, query, id, settle, fail };
     });
     this.waiting.set(id, { wanted, promise });
     this.timer ??= setTimeout(() => this.plan(), waitMs);
@@ -88,14 +88,14 @@ export class LineStore {
     for (const { wanted } of this.waiting.values()) {
       if (this.asked.has(wanted.id)) continue;
       this.asked.add(wanted.id);
-      const panel = `${wanted.key}\n${windowId(wanted.window)}`;
+      const panel = `${wanted.key}\n${queryId(wanted.query)}`;
       const list = panels.get(panel);
       if (list) list.push(wanted);
       else panels.set(panel, [wanted]);
     }
     const groups = new Map<string, Wanted[][]>();
     for (const panel of panels.values()) {
-      const group = `${windowId(panel[0]!.window)}\n${panel.map((wanted) => wanted.run).join("\n")}`;
+      const group = `${queryId(panel[0]!.query)}\n${panel.map((wanted) => wanted.run).join("\n")}`;
       const list = groups.get(group);
       if (list) list.push(panel);
       else groups.set(group, [panel]);
@@ -108,7 +108,7 @@ export class LineStore {
         this.queue.push({
           runs,
           keys: part.map((panel) => panel[0]!.key),
-          window: part[0]![0]!.window,
+          query: part[0]![0]!.query,
           wanted: part.flat(),
         });
       }
@@ -120,7 +120,7 @@ export class LineStore {
     while (this.inFlight < maxRequests && this.queue.length > 0) {
       const next = this.queue.shift()!;
       this.inFlight += 1;
-      this.load(next.runs, next.keys, next.window)
+      this.load(next.runs, next.keys, next.query)
         .then((lines) => {
           const found = new Map(lines.map((line) => [`${line.run}\n${line.key}`, line]));
           for (const wanted of next.wanted) {

@@ -10,7 +10,7 @@ import {
 import { createContext, useContext, useEffect, useMemo } from "react";
 import { encodePath, fetchMetrics, fetchProjects, fetchRun, fetchRuns, RequestError, type RunsPage } from "./client";
 import type { LineStore } from "./lines";
-import type { Metric, Run, RunDetail, Window } from "./types";
+import type { Metric, Run, RunDetail, LineQuery } from "./types";
 
 const pageSize = 500;
 
@@ -75,14 +75,14 @@ export function useRun(entity: string, project: string, id: string) {
   });
 }
 
-/** The lines of one metric. While another window is being read the lines of the last one are kept. */
-export function useLines(runs: readonly string[], key: string, window: Window | null) {
+/** The lines of one metric. While another query is answered the lines of the last one are kept. */
+export function useLines(runs: readonly string[], key: string, query: LineQuery | null) {
   const store = useContext(LinesContext);
   return useQuery({
-    queryKey: [...keys.allLines, runs, key, window],
+    queryKey: [...keys.allLines, runs, key, query],
     // The axis goes with the lines: columns of another axis must not be drawn on this one.
-    queryFn: async () => ({ x: window!.x, lines: await store!.lines(runs, key, window!) }),
-    enabled: store !== null && window !== null && runs.length > 0,
+    queryFn: async () => ({ x: query!.x, lines: await store!.lines(runs, key, query!) }),
+    enabled: store !== null && query !== null && runs.length > 0,
     placeholderData: keepPreviousData,
     structuralSharing: false, // Columns are compared by identity; a walk through a million numbers is not wanted.
     gcTime: 10_000, // The store keeps the lines; the query only holds the list of them.

@@ -15,7 +15,7 @@ export type RunState = "running" | "finished" | "failed" | "killed" | "crashed" 
 export type Value = null | boolean | number | string | Value[] | { [key: string]: Value };
 
 /** What one chart asks for: everything but the runs and the metrics. */
-export interface Window {
+export interface LineQuery {
   x: string;
   range: [number, number] | null;
   buckets: number;

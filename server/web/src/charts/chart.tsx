@@ -49,7 +49,7 @@ export function Chart(props: ChartProps) {
       grid: { stroke: colors.grid, width: 1 },
       ticks: { show: false },
     };
-    const window = (): Extent => latest.current.zoom ?? extentOfX(latest.current.curves);
+    const shown = (): Extent => latest.current.zoom ?? extentOfX(latest.current.curves);
     const u = new uPlot(
       {
         width: Math.max(element.clientWidth, 60),
@@ -60,14 +60,14 @@ export function Chart(props: ChartProps) {
           x: {
             time: kind === "time",
             range: () => {
-              const { low, high } = window();
+              const { low, high } = shown();
               if (!(low <= high)) return [0, 1];
               return drawable(low === high ? { low: low - 0.5, high: high + 0.5 } : { low, high });
             },
           },
           y: {
             distr: logY ? 3 : 1,
-            range: () => padded(extentOfY(latest.current.curves, window(), latest.current.withBand, logY), logY),
+            range: () => padded(extentOfY(latest.current.curves, shown(), latest.current.withBand, logY), logY),
           },
         },
         axes: [

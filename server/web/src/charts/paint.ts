@@ -99,24 +99,26 @@ function stroke(
   bbox: uPlot.BBox,
 ): void {
   ctx.beginPath();
+  // A value between two gaps has no line to either side; a dot keeps it visible.
+  const dots = new Path2D();
   let isDown = false;
   let lone = -1;
-  const dot = (i: number): void => {
-    // A value between two gaps has no line to either side; a dot keeps it visible.
-    const size = ctx.lineWidth * 1.3;
-    ctx.moveTo(toX(x[i]!) - size / 2, toY(y[i]!));
-    ctx.lineTo(toX(x[i]!) + size / 2, toY(y[i]!));
+  const end = (): void => {
+    isDown = false;
+    if (lone < 0) return;
+    const px = toX(x[lone]!);
+    const py = toY(y[lone]!);
+    dots.moveTo(px, py);
+    dots.arc(px, py, 1.6 * ctx.lineWidth, 0, 2 * Math.PI);
+    lone = -1;
   };
   for (let i = 0; i < x.length; i += 1) {
     const py = toY(y[i]!);
     if (!Number.isFinite(py)) {
-      if (lone >= 0) dot(lone);
-      isDown = false;
-      lone = -1;
+      end();
       continue;
     }
     const px = toX(x[i]!);
-    if (px > bbox.left + bbox.width + 4000) break;
     if (isDown) {
       ctx.lineTo(px, py);
       lone = -1;
@@ -125,9 +127,13 @@ function stroke(
       isDown = true;
       lone = i;
     }
+    // One point past the right edge, so that the line leaves the frame.
+    if (px > bbox.left + bbox.width) break;
   }
-  if (lone >= 0) dot(lone);
+  end();
   ctx.stroke();
+  ctx.fillStyle = ctx.strokeStyle;
+  ctx.fill(dots);
 }
 
 // The area between the lowest and highest value of each bucket, paler the more curves lie over each other. A spike of

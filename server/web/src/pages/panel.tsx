@@ -2,7 +2,7 @@
 
 import { memo, useCallback, useMemo, useRef } from "react";
 import { useLines } from "../api/queries";
-import type { Metric, Window } from "../api/types";
+import type { Metric, LineQuery } from "../api/types";
 import { axisTitle, place, toAxisUnit } from "../charts/axis";
 import { Chart } from "../charts/chart";
 import { type Extent, extentOfX, type Look, makeCurves } from "../charts/plot";
@@ -66,11 +66,11 @@ export function PanelChart({ metric, runs, looks, view, change, width, isInView 
   const low = zoom?.low ?? null;
   const high = zoom?.high ?? null;
   const buckets = Math.min(maxBuckets, Math.ceil(Math.max(width, 1) / bucketGrain) * bucketGrain);
-  const window = useMemo<Window>(() => {
+  const query = useMemo<LineQuery>(() => {
     const unit = toAxisUnit(x);
     return { x, range: low === null || high === null ? null : [low / unit, high / unit], buckets };
   }, [x, low, high, buckets]);
-  const { data, error, isPlaceholderData, refetch } = useLines(runs, metric.key, isInView ? window : null);
+  const { data, error, isPlaceholderData, refetch } = useLines(runs, metric.key, isInView ? query : null);
 
   const { statistic, smoothing } = view;
   const curves = useMemo(
