@@ -55,9 +55,9 @@ class Keeper:
         self._wake.set()
 
     def defer(self, row: DeferredRow) -> bool:
-        """Take a row that waits for a device; False when too many wait already."""
-        if len(self._deferred) >= MAX_DEFERRED_ROWS or self._is_stopping:
-            return False
+        """Take a row that waits for a device; False when too many wait already, or there is no thread to complete it."""
+        if len(self._deferred) >= MAX_DEFERRED_ROWS or self._is_stopping or not self._thread.is_alive():
+            return False  # no thread: in a forked child
         self._deferred.append(row)
         self._wake.set()
         return True
