@@ -1,0 +1,5 @@
+"""`python -m tracker.core.cli` is `tracker`."""
+
+from . import main
+
+main()

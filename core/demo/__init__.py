@@ -1,0 +1,1 @@
+"""What `tracker demo` trains."""

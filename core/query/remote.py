@@ -1,0 +1,230 @@
+"""A server as a source: the HTTP API, version 1."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
+from urllib.parse import quote, unquote
+
+import msgspec
+import requests
+
+from ..errors import TransportError
+from ..journal import Block, scan
+from ..limits import CONNECT_TIMEOUT_SECONDS
+from ..paths import RunPath
+from ..record import Kind
+from .source import Page, Project, RunInfo
+
+_CHUNK_BYTES = 1 << 20
+_DETAILS = ("streams", "alerts", "metrics", "exit", "fields", "lost")
+_MAX_SAFE_INT = 2**53
+
+
+class HttpSource:
+    """Reads from a server.
+
+    Args:
+        base_url: Its address.
+        api_key: The key, where it wants one.
+        timeout: Seconds to wait for an answer to begin.
+    """
+
+    def __init__(self, base_url: str, api_key: str | None = None, timeout: float = 30.0) -> None:
+        self.base_url = base_url.rstrip("/")
+        self._timeout = (CONNECT_TIMEOUT_SECONDS, timeout)
+        self._session = requests.Session()
+        if api_key:
+            self._session.headers["Authorization"] = f"Bearer {api_key}"
+
+    @property
+    def name(self) -> str:
+        """The address."""
+        return self.base_url
+
+    def health(self) -> dict[str, Any]:
+        """Answer what the server says of itself."""
+        return self._json("GET", "/health")
+
+    def projects(self) -> list[Project]:
+        """Answer all projects, the last active first."""
+        return [
+            Project(p["entity"], p["project"], p["runs"], p["states"], p["last_activity_ns"])
+            for p in self._json("GET", "/projects")["projects"]
+        ]
+
+    def runs(
+        self,
+        entity: str | None,
+        project: str | None,
+        filters: Mapping[str, Any] | None,
+        order: str | None,
+        limit: int,
+        offset: int,
+        trash: bool,
+    ) -> Page:
+        """Answer a part of a list of runs."""
+        query: dict[str, Any] = {"entity": entity, "project": project, "order": order, "limit": limit, "offset": offset}
+        if filters:
+            query["filter"] = msgspec.json.encode(to_json(filters)).decode()
+        if trash:
+            query["trash"] = "true"
+        answer = self._json("GET", "/runs", params=query)
+        return Page(answer["total"], [_info(run) for run in answer["runs"]])
+
+    def run(self, path: RunPath) -> RunInfo | None:
+        """Answer one run with its details; None where there is none."""
+        try:
+            return _info(self._json("GET", f"/runs/{_encoded(path)}"))
+        except TransportError as error:
+            if error.status == 404:
+                return None
+            raise
+
+    def metrics(self, entity: str, project: str) -> list[dict[str, Any]]:
+        """Answer the keys that runs of the project have logged."""
+        answer = self._json("GET", f"/projects/{quote(entity, safe='')}/{quote(project, safe='')}/metrics")
+        return list(answer["metrics"])
+
+    def history(
+        self, path: RunPath, keys: Sequence[str] | None, low: float | None, high: float | None
+    ) -> Iterator[Block]:
+        """Walk all rows in order of step, as they arrive."""
+        query = {"keys": None if keys is None else list(keys), "min_step": low, "max_step": high}
+        answer = self._ask("GET", f"/runs/{_encoded(path)}/history", params=query, stream=True)
+        try:
+            yield from _blocks(answer.iter_content(_CHUNK_BYTES))
+        except requests.RequestException as error:
+            raise TransportError(f"the answer of {self.base_url} broke off: {error}. Try again.") from error
+        finally:
+            answer.close()
+
+    def edit(self, path: RunPath, changes: Mapping[str, Any]) -> None:
+        """Change name, notes, tags, group, config or summary."""
+        self._ask(
+            "PATCH",
+            f"/runs/{_encoded(path)}",
+            data=msgspec.json.encode(to_json(changes)),
+            headers={"Content-Type": "application/json"},
+        )
+
+    def delete(self, path: RunPath) -> None:
+        """Move a run to the trash."""
+        self._ask("DELETE", f"/runs/{_encoded(path)}")
+
+    def restore(self, path: RunPath) -> None:
+        """Take a run out of the trash."""
+        self._ask("POST", f"/runs/{_encoded(path)}/restore")
+
+    def url(self, path: RunPath) -> str:
+        """Answer the run's page."""
+        entity, project, run = (quote(part, safe="") for part in path)
+        return f"{self.base_url}/{entity}/{project}/runs/{run}"
+
+    def close(self) -> None:
+        """Let the connections go."""
+        self._session.close()
+
+    def _json(self, method: str, route: str, **options: Any) -> Any:
+        answer = self._ask(method, route, **options)
+        try:
+            return from_json(msgspec.json.decode(answer.content))
+        except msgspec.DecodeError as error:
+            raise TransportError(
+                f"{self.base_url} does not answer as a tracker server does ({error}). Check the address."
+            ) from error
+
+    def _ask(self, method: str, route: str, **options: Any) -> requests.Response:
+        try:
+            answer = self._session.request(
+                method, f"{self.base_url}/api/v1{route}", timeout=self._timeout, allow_redirects=False, **options
+            )
+        except requests.RequestException as error:
+            raise TransportError(
+                f"the server {self.base_url} cannot be reached ({type(error).__name__}). "
+                "Check the address, and that it runs: tracker ui, or tracker server."
+            ) from error
+        if answer.ok and answer.status_code < 300:
+            return answer
+        raise TransportError(_refusal(self.base_url, answer), status=answer.status_code)
+
+
+def _refusal(base_url: str, answer: requests.Response) -> str:
+    if answer.status_code in (401, 403):
+        return (
+            f"the server {base_url} wants an API key, or another one (HTTP {answer.status_code}). "
+            "Set TRACKER_API_KEY, or pass Api(api_key=...)."
+        )
+    try:
+        detail = msgspec.json.decode(answer.content)["detail"]
+    except (msgspec.DecodeError, KeyError, TypeError):
+        detail = answer.reason
+    return f"the server {base_url} refuses (HTTP {answer.status_code}): {detail}"
+
+
+def _encoded(path: RunPath) -> str:
+    return "/".join(quote(part, safe="") for part in path)
+
+
+def _blocks(chunks: Iterator[bytes]) -> Iterator[Block]:
+    rest = b""
+    for chunk in chunks:
+        rest += chunk
+        end = 0
+        for frame in scan(rest):
+            end = frame.end
+            if frame.kind == Kind.BLOCK:
+                yield Block.from_frame(frame)
+        rest = rest[end:]
+    if rest:
+        raise TransportError(f"the answer ends with {len(rest)} bytes that are no whole frame. Try again.")
+
+
+def _info(run: Mapping[str, Any]) -> RunInfo:
+    return RunInfo(
+        path=RunPath(*(unquote(part) for part in run["path"].split("/"))),
+        name=run["name"],
+        state=run["state"],
+        created_ns=run["created_ns"] or 0,
+        updated_ns=run["updated_ns"] or 0,
+        ended_ns=run["ended_ns"],
+        group=run["group"],
+        job_type=run["job_type"],
+        tags=list(run["tags"]),
+        notes=run["notes"],
+        host=run["host"],
+        config=run["config"],
+        summary=run["summary"],
+        last_step=run["last_step"],
+        points=run["points"],
+        trashed=bool(run.get("trashed")),
+        details={key: run[key] for key in _DETAILS if key in run},
+    )
+
+
+def to_json(value: Any) -> Any:
+    """Answer `value` as the HTTP API wants it: what JSON has no number for goes as an object."""
+    if isinstance(value, float) and value - value != 0:
+        return {"$float": "nan" if value != value else "inf" if value > 0 else "-inf"}
+    if type(value) is int and not -_MAX_SAFE_INT <= value <= _MAX_SAFE_INT:
+        return {"$int": str(value)}
+    if isinstance(value, Mapping):
+        return {str(key): to_json(item) for key, item in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [to_json(item) for item in value]
+    return value
+
+
+def from_json(value: Any) -> Any:
+    """Turn what `to_json` made back."""
+    if type(value) is dict:
+        if len(value) == 1:
+            ((key, item),) = value.items()
+            if key == "$float":
+                return float(item)
+            if key == "$int":
+                return int(item)
+        return {key: from_json(item) for key, item in value.items()}
+    if type(value) is list:
+        return [from_json(item) for item in value]
+    return value

@@ -1,0 +1,360 @@
+"""A run read back: what it is, its config and summary, and its history, whole."""
+
+from __future__ import annotations
+
+import datetime
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal, overload
+
+from ..errors import UsageError
+from ..history import RUNTIME, STEP, TIMESTAMP, join_blocks
+from ..names import to_folder
+from ..paths import RunPath
+from .source import RunInfo, Source
+
+if TYPE_CHECKING:
+    import pandas
+    import pyarrow
+
+    from .table import Table
+
+_OWN = (STEP, TIMESTAMP, RUNTIME)
+
+
+class RunSummary(dict[str, Any]):
+    """The summary: a dict; `_json_dict` is there for scripts that know it from W&B."""
+
+    @property
+    def _json_dict(self) -> dict[str, Any]:
+        return dict(self)
+
+
+class Run:
+    """A run as `Api` answers it. What it holds is as of the moment it was asked for; `load()` asks again.
+
+    Args:
+        source: Where it comes from.
+        info: What is known of it.
+    """
+
+    def __init__(self, source: Source, info: RunInfo) -> None:
+        self._source = source
+        self._set(info)
+
+    def _set(self, info: RunInfo) -> None:
+        self._info = info
+        self.name = info.name
+        self.tags = list(info.tags)
+        self.notes = info.notes
+        self.group = info.group
+        self.config: dict[str, Any] = _copy(info.config)
+        self.summary = RunSummary(_copy(info.summary))
+
+    # --- what it is ----------------------------------------------------------------------
+
+    @property
+    def id(self) -> str:
+        """The run's id, unique in its project."""
+        return self._info.path.id
+
+    @property
+    def entity(self) -> str:
+        """Whose project it is."""
+        return self._info.path.entity
+
+    @property
+    def project(self) -> str:
+        """The project's name."""
+        return self._info.path.project
+
+    @property
+    def path(self) -> str:
+        """`entity/project/id`."""
+        return str(self._info.path)
+
+    @property
+    def state(self) -> str:
+        """`running`, `finished`, `failed`, `killed`, `crashed` or `preempted`."""
+        return self._info.state
+
+    @property
+    def job_type(self) -> str | None:
+        """What the run does: "train", "eval", ..."""
+        return self._info.job_type
+
+    @property
+    def host(self) -> str | None:
+        """The machine it ran on."""
+        return self._info.host
+
+    @property
+    def url(self) -> str | None:
+        """The run's page, where there is a server."""
+        return self._source.url(self._info.path)
+
+    @property
+    def created_at(self) -> str:
+        """When it began: ISO 8601, UTC."""
+        return _iso(self._info.created_ns)
+
+    @property
+    def heartbeat_at(self) -> str:
+        """When it was last heard of: ISO 8601, UTC."""
+        return _iso(self._info.updated_ns)
+
+    @property
+    def duration(self) -> float:
+        """Seconds from its beginning to its end, or to its last sign of life."""
+        end = self._info.ended_ns or self._info.updated_ns
+        return max(0.0, (end - self._info.created_ns) / 1e9)
+
+    @property
+    def last_step(self) -> int | float | None:
+        """The largest step logged."""
+        return self._info.last_step
+
+    @property
+    def lastHistoryStep(self) -> int | float:  # noqa: N802 - W&B's name
+        """The largest step logged, -1 where there is none, as in W&B."""
+        return -1 if self._info.last_step is None else self._info.last_step
+
+    @property
+    def points(self) -> int:
+        """How many values were logged."""
+        return self._info.points
+
+    @property
+    def summary_metrics(self) -> dict[str, Any]:
+        """The summary as a plain dict, as in W&B."""
+        return dict(self.summary)
+
+    @property
+    def metadata(self) -> dict[str, Any]:
+        """What the run told of its machine and program (pid, program, ...)."""
+        return dict(self.details.get("fields") or {})
+
+    @property
+    def details(self) -> Mapping[str, Any]:
+        """What only the answer for a single run holds: streams, alerts, metrics, exit, fields, lost."""
+        if not self._info.details:
+            info = self._source.run(self._info.path)
+            if info is not None:
+                self._info = info
+        return self._info.details
+
+    # --- its history ---------------------------------------------------------------------
+
+    @overload
+    def history(
+        self,
+        samples: int | None = ...,
+        keys: Sequence[str] | None = ...,
+        x_axis: str = ...,
+        pandas: Literal[False] = ...,
+    ) -> list[dict[str, Any]]: ...
+
+    @overload
+    def history(
+        self, samples: int | None = ..., keys: Sequence[str] | None = ..., x_axis: str = ..., pandas: bool = ...
+    ) -> pandas.DataFrame | list[dict[str, Any]]: ...
+
+    def history(
+        self,
+        samples: int | None = None,
+        keys: Sequence[str] | None = None,
+        x_axis: str = STEP,
+        pandas: bool = True,
+    ) -> pandas.DataFrame | list[dict[str, Any]]:
+        """Answer the rows: all of them, unless `samples` says otherwise.
+
+        Args:
+            samples: At most so many rows, evenly spaced, the first and the last among them.
+            keys: Only these metrics, and only rows that have any of them.
+            x_axis: Order the rows by this: `_step`, `_timestamp`, `_runtime` or a metric; rows without it are left out.
+            pandas: Answer a DataFrame where pandas is installed.
+
+        Returns:
+            A DataFrame, or a list of dicts. `_step`, `_timestamp` (seconds since the epoch) and `_runtime` (seconds
+            since the run began) come first. Rows of equal step are one.
+
+        Example:
+            run.history(keys=["loss"])
+        """
+        table = self._table(keys, x_axis)
+        if samples is not None:
+            table = table.sampled(samples)
+        if pandas and _has("pandas"):
+            return table.to_pandas()
+        return table.rows()
+
+    def scan_history(
+        self,
+        keys: Sequence[str] | None = None,
+        page_size: int = 1000,
+        min_step: int | float | None = None,
+        max_step: int | float | None = None,
+    ) -> Iterator[dict[str, Any]]:
+        """Walk all rows in flat memory.
+
+        Args:
+            keys: Only these metrics, and only rows that have all of them, as in W&B.
+            page_size: Accepted as in W&B; rows come in blocks of about a thousand.
+            min_step: The smallest step wanted.
+            max_step: The step to stop before, as in W&B.
+
+        Yields:
+            One dict a row; see `history`.
+        """
+        wanted = None if keys is None else _names(keys)
+        columns = None if wanted is None else [key for key in wanted if key not in _OWN]
+        blocks = self._source.history(self._info.path, columns or None, min_step, max_step)
+        for row in join_blocks(blocks, self._info.created_ns, columns or None):
+            if max_step is not None and row[STEP] >= max_step:
+                return
+            if wanted is None or row.keys() >= set(wanted):
+                yield row
+
+    def history_arrow(self, keys: Sequence[str] | None = None) -> pyarrow.Table:
+        """Answer the whole history as an Arrow table; null where a row has no value.
+
+        Raises:
+            MissingFramework: pyarrow is not installed.
+        """
+        return self._table(keys).to_arrow()
+
+    def download_history_exports(self, download_dir: str | Path = ".", keys: Sequence[str] | None = None) -> list[Path]:
+        """Write the whole history to `<download_dir>/<id>.parquet`.
+
+        Returns:
+            The files written.
+
+        Raises:
+            MissingFramework: pyarrow is not installed.
+        """
+        from .table import write_parquet  # numpy: only for who asks for rows
+
+        folder = Path(download_dir)
+        table = self._table(keys)
+        folder.mkdir(parents=True, exist_ok=True)
+        target = folder / f"{to_folder(self.id)}.parquet"
+        write_parquet(table, target, {"tracker.run": self.path, "tracker.name": self.name})
+        return [target]
+
+    def _table(self, keys: Sequence[str] | None = None, x_axis: str = STEP) -> Table:
+        from .table import Table  # numpy: only for who asks for rows
+
+        columns = None
+        if keys is not None:
+            columns = [key for key in (*_names(keys), x_axis) if key not in _OWN]
+        blocks = self._source.history(self._info.path, columns or None, None, None)
+        table = Table.from_blocks(blocks, self._info.created_ns, columns or None)
+        return table.ordered_by(x_axis)
+
+    # --- changing it ---------------------------------------------------------------------
+
+    def load(self, force: bool = True) -> Run:
+        """Ask again what is known of the run.
+
+        Raises:
+            UsageError: The run has gone.
+        """
+        info = self._source.run(self._info.path)
+        if info is None:
+            raise UsageError(f"the run {self.path} is not in {self._source.name} any more.")
+        self._set(info)
+        return self
+
+    def update(self) -> None:
+        """Keep what was changed here: `name`, `notes`, `tags`, `group`, `config`, `summary`.
+
+        Config and summary values are merged in; none is taken away.
+
+        Example:
+            run.tags.append("best")
+            run.update()
+        """
+        info = self._info
+        changes: dict[str, Any] = {}
+        for field, known in (("name", info.name), ("notes", info.notes), ("group", info.group)):
+            if getattr(self, field) != known:
+                changes[field] = getattr(self, field)
+        if list(self.tags) != list(info.tags):
+            changes["tags"] = [str(tag) for tag in self.tags]
+        for field, known in (("config", info.config), ("summary", info.summary)):
+            new = {key: value for key, value in getattr(self, field).items() if not _same(value, known.get(key, _NONE))}
+            if new:
+                changes[field] = new
+        if changes:
+            self._source.edit(info.path, changes)
+            self.load()
+
+    def save(self) -> None:
+        """Do what `update` does, as in W&B."""
+        self.update()
+
+    def delete(self, delete_artifacts: bool = False) -> None:
+        """Move the run to the trash; `restore` brings it back."""
+        self._source.delete(self._info.path)
+
+    def restore(self) -> None:
+        """Take the run out of the trash."""
+        self._source.restore(self._info.path)
+
+    def wait_until_finished(self, timeout: float | None = None) -> Run:
+        """Wait until the run is running no more.
+
+        Args:
+            timeout: Seconds to wait at most; None for ever.
+
+        Raises:
+            TimeoutError: It still runs.
+        """
+        until = None if timeout is None else time.monotonic() + timeout
+        wait = 0.1
+        while self.load().state == "running":
+            if until is not None and time.monotonic() + wait > until:
+                raise TimeoutError(f"the run {self.path} still runs after {timeout} s")
+            time.sleep(wait)
+            wait = min(wait * 1.5, 2.0)
+        return self
+
+    def __repr__(self) -> str:
+        return f"<Run {self.path} {self.name!r} {self.state}>"
+
+
+_NONE: Any = object()
+
+
+def make_run(source: Source) -> Any:
+    """Answer what makes runs of a source."""
+    return lambda info: Run(source, info)
+
+
+def _same(value: Any, known: Any) -> bool:
+    return value is known or value == known or (value != value and known != known)
+
+
+def _copy(value: Any) -> Any:
+    if isinstance(value, Mapping):
+        return {key: _copy(item) for key, item in value.items()}
+    return [_copy(item) for item in value] if isinstance(value, list) else value
+
+
+def _names(keys: Sequence[str]) -> list[str]:
+    return [keys] if isinstance(keys, str) else list(dict.fromkeys(keys))
+
+
+def _iso(time_ns: int) -> str:
+    moment = datetime.datetime.fromtimestamp(time_ns / 1e9, datetime.timezone.utc)
+    return moment.replace(tzinfo=None).isoformat(timespec="milliseconds") + "Z"
+
+
+def _has(package: str) -> bool:
+    from importlib.util import find_spec
+
+    return find_spec(package) is not None
+
+
+__all__ = ["Run", "RunPath", "RunSummary", "make_run"]
