@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 import os
 import sys
 import time
@@ -10,7 +9,8 @@ from collections.abc import Callable
 
 from .limits import COMPLAINT_INTERVAL_SECONDS
 
-logger = logging.getLogger("tracker")
+# logging's numbers; the module itself is only used where the user has loaded it
+INFO, WARNING = 20, 30
 _MAX_REMEMBERED = 1000
 
 
@@ -20,10 +20,10 @@ def is_strict() -> bool:
 
 
 class Complaints:
-    """What one run has to say to its user, on stderr and in the `tracker` logger.
+    """What one run has to say to its user: through the `tracker` logger where it has handlers, else on stderr.
 
     Args:
-        is_silent: Nothing reaches stderr; the logger is told all the same.
+        is_silent: Nothing goes to stderr; the logger is told all the same.
         record: Takes each sentence into the run.
     """
 
@@ -32,7 +32,7 @@ class Complaints:
         self.record = record
         self._said: dict[str, float] = {}
 
-    def say(self, sentence: str, *, level: int = logging.WARNING) -> None:
+    def say(self, sentence: str, *, level: int = WARNING) -> None:
         """Say a sentence, unless the same one was said within the last minute."""
         now = time.monotonic()
         if now - self._said.get(sentence, -1e9) < COMPLAINT_INTERVAL_SECONDS:
@@ -51,11 +51,14 @@ class Complaints:
             self.say(sentence)
 
 
-def tell(sentence: str, *, is_silent: bool = False, level: int = logging.INFO) -> None:
-    """Write a line to stderr and to the `tracker` logger; a broken stderr is no reason to fail."""
-    if logger.hasHandlers() and logger.isEnabledFor(level):
-        logger.log(level, "%s", sentence)
-        return
+def tell(sentence: str, *, is_silent: bool = False, level: int = INFO) -> None:
+    """Say a sentence through the `tracker` logger where it has handlers, else on stderr."""
+    logging = sys.modules.get("logging")
+    if logging is not None:
+        logger = logging.getLogger("tracker")
+        if logger.hasHandlers() and logger.isEnabledFor(level):
+            logger.log(level, "%s", sentence)
+            return
     if not is_silent:
         try:
             print(f"tracker: {sentence}", file=sys.stderr, flush=True)

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
-import json
 import os
 from collections.abc import Callable, Iterator, Mapping, MutableMapping, Sequence
 from pathlib import Path
@@ -207,8 +205,8 @@ def _mapping(source: Any) -> Mapping[Any, Any]:
         return source
     if isinstance(source, (str, os.PathLike)):
         return _file(Path(source))
-    if dataclasses.is_dataclass(source) and not isinstance(source, type):
-        return {field.name: getattr(source, field.name) for field in dataclasses.fields(source)}
+    if hasattr(source, "__dataclass_fields__") and not isinstance(source, type):
+        return {name: getattr(source, name) for name in source.__dataclass_fields__}
     for method in ("model_dump", "to_dict", "flag_values_dict"):  # pydantic; transformers and its like; absl flags
         dump = getattr(source, method, None)
         if callable(dump) and not isinstance(source, type):
@@ -231,6 +229,8 @@ def _file(path: Path) -> Mapping[Any, Any]:
         raise UsageError(f"the config file {path} cannot be read: {error}.") from error
     try:
         if path.suffix == ".json":
+            import json
+
             found = json.loads(text)
         elif path.suffix == ".toml":
             found = _toml().loads(text)

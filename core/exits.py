@@ -12,7 +12,6 @@ import os
 import signal
 import sys
 import threading
-import traceback
 from types import FrameType, TracebackType
 from typing import TYPE_CHECKING, Any
 
@@ -48,6 +47,8 @@ def state_of(error: BaseException) -> dict[str, Any]:
         return {"state": "killed", "exit_code": 130, "signal": "SIGINT", "reason": "interrupted by the user"}
     if isinstance(error, SystemExit):
         return _state_of_code(error.code)
+    import traceback  # only for a run that fails
+
     text = "".join(traceback.format_exception(type(error), error, error.__traceback__))
     if len(text) > _MAX_TRACEBACK_CHARS:
         half = _MAX_TRACEBACK_CHARS // 2

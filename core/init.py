@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import os
-import socket
 import sys
-import tempfile
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -19,7 +17,7 @@ from .disabled import DisabledRun
 from .errors import StorageError, TrackerError, UsageError
 from .journal import Journal
 from .names import check_name, random_id, random_name
-from .paths import DEFAULT_ENTITY, RunPath, data_root
+from .paths import DEFAULT_ENTITY, RunPath, data_root, host_name, temporary_root
 from .record import Kind, encode_control
 from .run import Run
 from .settings import Resolved, Settings, resolve
@@ -137,7 +135,7 @@ def _disabled(chosen: Resolved, values: dict[str, Any], allow: bool) -> Run:
     config.update(values)
     fields = _fields(chosen)
     fields.update(id=chosen.run_id, entity=chosen.entity or DEFAULT_ENTITY, project=chosen.project or DEFAULT_PROJECT)
-    run = DisabledRun(fields, config, tempfile.gettempdir())
+    run = DisabledRun(fields, config, temporary_root())
     enter(run)  # type: ignore[arg-type]
     return run  # type: ignore[return-value]
 
@@ -163,7 +161,7 @@ def _begin(chosen: Resolved, values: dict[str, Any], allow: bool, complaints: Co
         id=path.id,
         entity=entity,
         project=project,
-        host=socket.gethostname(),
+        host=host_name(),
         pid=os.getpid(),
         program=sys.argv[0] if sys.argv else None,
         stream=journal.id,
@@ -228,7 +226,7 @@ def _open_journal(
     except OSError as error:
         if is_strict():
             raise StorageError(f"the folder {root} cannot be written: {error}") from error
-        spare = Path(tempfile.gettempdir()) / f"tracker-{os.getuid() if hasattr(os, 'getuid') else 'user'}"
+        spare = Path(temporary_root()) / f"tracker-{os.getuid() if hasattr(os, 'getuid') else 'user'}"
         complaints.say(
             f"the folder {root} cannot be written ({error}). Training goes on and the run is kept in {spare}. "
             "Set TRACKER_DIR to a folder you can write to."

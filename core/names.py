@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import re
-from urllib.parse import quote, unquote
 
 from .errors import UsageError
 
@@ -27,6 +26,7 @@ _NOUNS = (
 
 # What stands unescaped in a folder's name; everything else becomes %XX, on every file system alike.
 _SAFE = "_-.=+@, "
+_PLAIN = re.compile(r"[\w\-=+@][\w\-.=+@, ]*(?<![. ])", re.ASCII)
 _RESERVED = re.compile(r"^(con|prn|aux|nul|com\d|lpt\d)(\.|$)", re.IGNORECASE)
 MAX_NAME_CHARS = 128
 
@@ -53,6 +53,10 @@ def stream_id(now_ns: int) -> str:
 
 def to_folder(name: str) -> str:
     """Answer the folder name for an entity, project or run id; `from_folder` gives the name back."""
+    if _PLAIN.fullmatch(name) and not _RESERVED.match(name):
+        return name
+    from urllib.parse import quote  # an import that most names do not need
+
     folder = quote(name, safe=_SAFE)
     if folder.startswith(".") or _RESERVED.match(folder):
         folder = f"%{ord(folder[0]):02X}{folder[1:]}"
@@ -63,6 +67,10 @@ def to_folder(name: str) -> str:
 
 def from_folder(folder: str) -> str:
     """Answer the name whose folder this is."""
+    if "%" not in folder:
+        return folder
+    from urllib.parse import unquote
+
     return unquote(folder, errors="strict")
 
 

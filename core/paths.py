@@ -70,3 +70,19 @@ def _folders(parent: Path) -> list[Path]:
             return [Path(entry.path) for entry in entries if not entry.name.startswith(".") and entry.is_dir()]
     except OSError:
         return []
+
+
+def temporary_root() -> str:
+    """Answer the folder for temporary files."""
+    import tempfile  # rarely asked for, and slow to load
+
+    return tempfile.gettempdir()
+
+
+def host_name() -> str:
+    """Answer this machine's name."""
+    if hasattr(os, "uname"):
+        return os.uname().nodename
+    import socket
+
+    return socket.gethostname()

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import json
 import os
-import re
 from pathlib import Path
 from typing import Any, NamedTuple
 
+import msgspec
+
 from .errors import UsageError
-from .history import Row, StoredRun, apply, visible
 from .journal import Block, Journal, StreamReader
 from .names import random_id, to_folder
 from .paths import RunPath, streams
@@ -18,7 +17,6 @@ from .values import encodable, encode
 
 _LAST = ".last-run.json"  # in the project's folder, for resume="auto"
 _CHOICES = ("allow", "must", "never", "auto")
-_MOMENT = re.compile(r"(?P<id>[^?]+)\?_step=(?P<step>-?\d+)")
 
 
 class Previous(NamedTuple):
@@ -108,10 +106,13 @@ def parse_moment(text: str, argument: str) -> tuple[str, int]:
     Raises:
         UsageError: It has another form.
     """
-    match = _MOMENT.fullmatch(str(text))
-    if match is None:
-        raise UsageError(f"{argument} is {text!r}; it reads 'run_id?_step=N', for example 'ab12cd34?_step=200'.")
-    return match["id"], int(match["step"])
+    run_id, found, step = str(text).partition("?_step=")
+    try:
+        if run_id and found:
+            return run_id, int(step)
+    except ValueError:
+        pass
+    raise UsageError(f"{argument} is {text!r}; it reads 'run_id?_step=N', for example 'ab12cd34?_step=200'.")
 
 
 def read_previous(folder: Path) -> Previous | None:
@@ -119,6 +120,8 @@ def read_previous(folder: Path) -> Previous | None:
     found = streams(folder)
     if not found:
         return None
+    from .history import StoredRun, apply  # only where a run is gone on with
+
     run = StoredRun(RunPath("", "", ""), folder)
     controls: list[Control] = []
     last = -1
@@ -138,6 +141,8 @@ def read_previous(folder: Path) -> Previous | None:
 
 def copy_history(source: Path, step: int, journal: Journal) -> None:
     """Copy a run's visible rows up to a step into a new journal, a block at a time."""
+    from .history import Row, visible
+
     found = streams(source)
     rewinds = [
         (number, entry)
@@ -164,7 +169,7 @@ def remember(project: Path, run_id: str, state: str) -> None:
     path = project / _LAST
     draft = project / f"{_LAST}.{os.getpid()}"
     try:
-        draft.write_text(json.dumps({"id": run_id, "state": state}), encoding="utf-8")
+        draft.write_text(msgspec.json.encode({"id": run_id, "state": state}).decode())
         os.replace(draft, path)
     except OSError:  # a full disk: only "auto" will not find it
         return
@@ -172,7 +177,7 @@ def remember(project: Path, run_id: str, state: str) -> None:
 
 def _unfinished(project: Path) -> str | None:
     try:
-        last = json.loads((project / _LAST).read_text(encoding="utf-8"))
+        last = msgspec.json.decode((project / _LAST).read_bytes())
         return None if last["state"] == "finished" else str(last["id"])
     except (OSError, ValueError, KeyError, TypeError):
         return None

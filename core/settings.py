@@ -9,7 +9,6 @@ from __future__ import annotations
 import os
 import sys
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import Any
 
@@ -40,7 +39,6 @@ _RENAMED = {"id": "run_id", "run_name": "name", "run_notes": "notes", "run_tags"
 _NOT_FROM_FILES = {"run_id", "resume_from", "fork_from"}
 
 
-@dataclass
 class Settings:
     """What can be set. None means: not set here, look further down.
 
@@ -68,7 +66,7 @@ class Settings:
     job_type: str | None = None
     mode: str | None = None
     base_url: str | None = None
-    api_key: str | None = field(default=None, repr=False)
+    api_key: str | None = None
     reinit: bool | str | None = None
     resume: bool | str | None = None
     resume_from: str | None = None
@@ -83,8 +81,6 @@ class Settings:
 
     def __init__(self, **given: Any) -> None:
         """Take settings by name; one that does not exist is said, never raised about."""
-        for each in fields(self):
-            setattr(self, each.name, None)
         for name, value in given.items():
             field_name = _RENAMED.get(name, name)
             if field_name in _NAMES:
@@ -92,12 +88,16 @@ class Settings:
             elif not name.startswith("x_"):  # W&B's own experiments
                 tell(f"Settings has no field {name!r}; it has no effect.")
 
+    def __repr__(self) -> str:
+        shown = {name: "***" if name == "api_key" else value for name, value in self.given().items()}
+        return f"Settings({', '.join(f'{name}={value!r}' for name, value in shown.items())})"
+
     def given(self) -> dict[str, Any]:
         """Answer the fields that are set."""
         return {name: value for name in _NAMES if (value := getattr(self, name)) is not None}
 
 
-_NAMES = tuple(each.name for each in fields(Settings))
+_NAMES = tuple(Settings.__annotations__)
 DEFAULTS: dict[str, Any] = {"mode": "online"}
 
 
