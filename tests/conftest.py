@@ -1,0 +1,33 @@
+"""What all tests share: a home of their own, and the flag for the long form of the batteries."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import pytest
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    """Offer `--long`."""
+    parser.addoption("--long", action="store_true", default=False, help="run the batteries in full, not as in CI")
+
+
+@pytest.fixture(autouse=True)
+def home(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """No test reads or writes the user's own folders, and none sees the user's own settings."""
+    for name in list(os.environ):
+        if name.startswith(("TRACKER_", "WANDB_")):
+            monkeypatch.delenv(name)
+    home = tmp_path_factory.mktemp("home")
+    for name, folder in {
+        "HOME": home,
+        "TRACKER_DIR": home / "runs",
+        "TRACKER_CACHE_DIR": home / "cache",
+        "TRACKER_CONFIG_DIR": home / "config",
+        "XDG_DATA_HOME": home / "data",
+        "XDG_CACHE_HOME": home / "cache",
+        "XDG_CONFIG_HOME": home / "config",
+    }.items():
+        monkeypatch.setenv(name, str(folder))
+    return home
