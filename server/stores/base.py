@@ -185,7 +185,7 @@ class MetadataStore(Protocol):
         entity: str | None = None,
         project: str | None = None,
         *,
-        filter: Mapping[str, Any] | None = None,  # noqa: A002 - the name it has everywhere
+        filter: Mapping[str, Any] | None = None,
         order: str | Sequence[str] | None = None,
         limit: int | None = 50,
         offset: int = 0,
@@ -230,6 +230,18 @@ class MetadataStore(Protocol):
 
     def writer_gone(self, path: RunPath, stream: str, *, time_ns: int | None = None) -> None:
         """Take note that a stream's process does not exist any more; forgotten when it writes again."""
+        ...
+
+    def set_crashed(self, path: RunPath, is_crashed: bool, *, time_ns: int | None = None) -> None:
+        """Take note that a run's latest training process is gone, or was heard again; its EXIT record goes before."""
+        ...
+
+    def state(self, path: RunPath, *, now_ns: int | None = None) -> State | None:
+        """Answer a run's state; None where there is no such run."""
+        ...
+
+    def paths(self, *, now_ns: int | None = None) -> Sequence[tuple[RunPath, State, bool]]:
+        """Answer all runs with their states, and whether they are in the trash."""
         ...
 
     def live(self) -> Sequence[tuple[RunPath, StreamRow]]:

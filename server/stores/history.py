@@ -1,0 +1,95 @@
+"""Walking all rows of a run in order of step, however many there are and in whatever order they were written.
+
+Slabs and tails are opened in order of their smallest step. What is below the smallest step of all that is still closed
+can be handed out; only the rest is held. Where steps rise, that is one slab.
+"""
+
+from __future__ import annotations
+
+import sqlite3
+from collections.abc import Iterator, Sequence
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from ...core.journal import Block
+from ...core.limits import BLOCK_ROWS
+from .rewinds import visible
+from .rows import Rows
+from .source import Slab, Source
+
+if TYPE_CHECKING:
+    from .metrics import RunState
+
+
+def walk(
+    source: Source,
+    db: sqlite3.Connection,
+    state: RunState,
+    keys: Sequence[str] | None,
+    low: float | None,
+    high: float | None,
+    with_hidden: bool,
+) -> Iterator[Block]:
+    """Yield the rows in blocks; see `MetricStore.history`."""
+    places = None
+    if keys is not None:
+        places = [place for key in dict.fromkeys(keys) if (place := state.stats.place(key)) is not None]
+    closed: list[tuple[float, int, Slab | Rows]] = [
+        (slab.min_step, slab.stream, slab)
+        for slab in source.slabs(db, state.id)
+        if (low is None or slab.max_step >= low) and (high is None or slab.min_step <= high)
+    ]
+    for stream, rows in source.tails(db, state.id):
+        closed.append((float(rows.steps.min()), stream, rows))
+    closed.sort(key=lambda item: (item[0], item[1]))
+    held: list[tuple[int, Rows]] = []
+    seq = 1
+    for index, (_, stream, piece) in enumerate(closed):
+        rows = source.slab_rows(db, state.id, piece, state.stats, places) if isinstance(piece, Slab) else piece
+        rows = _wanted(rows, keys, low, high)
+        if not with_hidden:
+            rows = visible(state.rewinds, stream, rows)
+        if len(rows):
+            held.append((stream, rows))
+        limit = closed[index + 1][0] if index + 1 < len(closed) else np.inf
+        ready, held = _split(held, limit, is_last=index + 1 == len(closed))
+        if ready is not None:
+            yield from ready.blocks(seq, BLOCK_ROWS)
+            seq += len(ready)
+
+
+def _wanted(rows: Rows, keys: Sequence[str] | None, low: float | None, high: float | None) -> Rows:
+    if low is not None or high is not None:
+        keep = np.ones(len(rows), np.bool_)
+        if low is not None:
+            keep &= rows.steps >= low
+        if high is not None:
+            keep &= rows.steps <= high
+        if not keep.all():
+            rows = rows.pick(np.flatnonzero(keep))
+    return rows if keys is None else rows.only(keys)
+
+
+def _split(
+    held: list[tuple[int, Rows]], limit: float, *, is_last: bool
+) -> tuple[Rows | None, list[tuple[int, Rows]]]:
+    """Take the rows below `limit` out, in order."""
+    ready: list[tuple[int, Rows]] = []
+    rest: list[tuple[int, Rows]] = []
+    for stream, rows in held:
+        below = np.ones(len(rows), np.bool_) if is_last else rows.steps < limit
+        if below.all():
+            ready.append((stream, rows))
+        elif below.any():
+            ready.append((stream, rows.pick(np.flatnonzero(below))))
+            rest.append((stream, rows.pick(np.flatnonzero(~below))))
+        else:
+            rest.append((stream, rows))
+    if not ready:
+        return None, rest
+    whole = Rows.join([rows for _, rows in ready])
+    steps = whole.steps
+    if np.any(steps[1:] < steps[:-1]) or (len({stream for stream, _ in ready}) > 1 and np.any(steps[1:] == steps[:-1])):
+        whole = whole.pick(np.lexsort((whole.seqs, whole.times, steps)))
+    return whole, rest

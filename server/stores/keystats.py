@@ -1,0 +1,233 @@
+"""Statistics of each key of a run, kept up to date batch by batch: what the automatic summary is made of."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+import msgspec
+import numpy as np
+
+from ...core.values import encodable, from_extension
+from .rows import Cells, Floats, Ints, Rows
+
+_encoder = msgspec.msgpack.Encoder()
+_decoder = msgspec.msgpack.Decoder(ext_hook=from_extension)
+
+_FIELDS = np.dtype(
+    [
+        ("points", "<i8"),
+        ("numeric", "<i8"),
+        ("nan", "<i8"),
+        ("posinf", "<i8"),
+        ("neginf", "<i8"),
+        ("sum", "<f8"),
+        ("min", "<f8"),
+        ("max", "<f8"),
+        ("last_step", "<f8"),
+        ("first_time", "<i8"),
+        ("first_seq", "<i8"),
+        ("last_time", "<i8"),
+        ("last_seq", "<i8"),
+    ]
+)
+_NEVER = np.iinfo(np.int64)
+
+
+class KeyStats:
+    """The keys of one run in order of first appearance, with their statistics, an array each.
+
+    A copy shares the table of names with its origin, which only ever grows; `count` says how far this one knows it.
+    """
+
+    def __init__(self) -> None:
+        self.names: list[str] = []
+        self.places: dict[str, int] = {}
+        self.count = 0
+        self.fields = np.zeros(8, _FIELDS)
+        self.first: list[Any] = []
+        self.last: list[Any] = []
+        self.points = 0
+        self.rows = 0
+        self.max_step: int | float | None = None
+        self.first_time: int | None = None
+
+    def copy(self) -> KeyStats:
+        """Answer one that can be changed without this one changing."""
+        other = KeyStats.__new__(KeyStats)
+        other.__dict__.update(self.__dict__)
+        other.fields = self.fields.copy()
+        other.first = self.first.copy()
+        other.last = self.last.copy()
+        return other
+
+    def place(self, key: str) -> int | None:
+        """Answer the key's number, None where the run has no such key."""
+        place = self.places.get(key)
+        return place if place is not None and place < self.count else None
+
+    def add(self, keys: Any) -> Ints:
+        """Answer the numbers of these keys; new ones get one."""
+        places = self.places
+        found = np.empty(len(keys), np.int64)
+        for index, key in enumerate(keys):
+            place = places.get(key)
+            if place is None:
+                place = len(self.names)
+                self.names.append(key)
+                places[key] = place
+            found[index] = place
+        self._grow(len(self.names))
+        return found
+
+    def absorb(self, rows: Rows) -> None:
+        """Take rows into the statistics."""
+        if not len(rows):
+            return
+        top = rows.steps.max().item()
+        self.max_step = top if self.max_step is None else max(self.max_step, top)
+        start = int(rows.times.min())
+        self.first_time = start if self.first_time is None else min(self.first_time, start)
+        self.rows += len(rows)
+        if not rows.cells:
+            return
+        places = self.add(rows.cells)
+        last_row = len(rows) - 1
+        columns = list(rows.cells.values())
+        firsts = np.fromiter((0 if c.at is None else c.at[0] for c in columns), np.int64, len(columns))
+        lasts = np.fromiter((last_row if c.at is None else c.at[-1] for c in columns), np.int64, len(columns))
+        sizes = np.fromiter((len(c.values) for c in columns), np.int64, len(columns))
+        fields = self.fields
+        with np.errstate(over="ignore", invalid="ignore"):
+            self._numbers(places, columns)
+        fields["points"][places] += sizes
+        self.points += int(sizes.sum())
+        self._ends(places, columns, firsts, lasts, rows)
+
+    def _numbers(self, places: Ints, columns: list[Cells]) -> None:
+        parts = [column.numbers()[0] for column in columns]
+        sizes = np.fromiter(map(len, parts), np.int64, len(parts))
+        some = np.flatnonzero(sizes)
+        if not len(some):
+            return
+        places, sizes = places[some], sizes[some]
+        flat: Floats = np.concatenate(parts)
+        starts = np.zeros(len(sizes), np.int64)
+        np.cumsum(sizes[:-1], out=starts[1:])
+        fields = self.fields
+        fields["numeric"][places] += sizes
+        finite = np.isfinite(flat)
+        low = high = flat
+        if not finite.all():
+            for name, which in (("nan", np.isnan(flat)), ("posinf", flat == np.inf), ("neginf", flat == -np.inf)):
+                fields[name][places] += np.add.reduceat(which.astype(np.int64), starts)
+            low, high = np.where(finite, flat, np.inf), np.where(finite, flat, -np.inf)
+            flat = np.where(finite, flat, 0.0)
+        fields["sum"][places] += np.add.reduceat(flat, starts)
+        fields["min"][places] = np.minimum(fields["min"][places], np.minimum.reduceat(low, starts))
+        fields["max"][places] = np.maximum(fields["max"][places], np.maximum.reduceat(high, starts))
+
+    def _ends(self, places: Ints, columns: list[Cells], firsts: Ints, lasts: Ints, rows: Rows) -> None:
+        """Settle first and last values: by time of writing, then by sequence number."""
+        fields = self.fields
+        times, seqs = rows.times[lasts], rows.seqs[lasts]
+        known_times, known_seqs = fields["last_time"][places], fields["last_seq"][places]
+        newer = (times > known_times) | ((times == known_times) & (seqs >= known_seqs))
+        won = places[newer]
+        fields["last_time"][won] = times[newer]
+        fields["last_seq"][won] = seqs[newer]
+        fields["last_step"][won] = rows.steps[lasts][newer]
+        for index in np.flatnonzero(newer).tolist():
+            self.last[places[index]] = _plain(columns[index].values[-1])
+        times, seqs = rows.times[firsts], rows.seqs[firsts]
+        known_times, known_seqs = fields["first_time"][places], fields["first_seq"][places]
+        older = (times < known_times) | ((times == known_times) & (seqs < known_seqs))
+        won = places[older]
+        fields["first_time"][won] = times[older]
+        fields["first_seq"][won] = seqs[older]
+        for index in np.flatnonzero(older).tolist():
+            self.first[places[index]] = _plain(columns[index].values[0])
+
+    def items(self) -> Iterator[tuple[str, dict[str, Any]]]:
+        """Walk the keys that have points, with their statistics."""
+        columns = {name: self.fields[name][: self.count].tolist() for name in _FIELDS.names or ()}
+        for place in range(self.count):
+            points = columns["points"][place]
+            if not points:
+                continue  # all its rows are hidden
+            numeric, nan = columns["numeric"][place], columns["nan"][place]
+            posinf, neginf = columns["posinf"][place], columns["neginf"][place]
+            finite = numeric - nan - posinf - neginf
+            step = columns["last_step"][place]
+            yield (
+                self.names[place],
+                {
+                    "points": points,
+                    "numeric": numeric,
+                    "finite": finite,
+                    "nan": nan,
+                    "posinf": posinf,
+                    "neginf": neginf,
+                    "min": columns["min"][place] if finite else None,
+                    "max": columns["max"][place] if finite else None,
+                    "mean": columns["sum"][place] / finite if finite else None,
+                    "first": self.first[place],
+                    "last": self.last[place],
+                    "last_step": int(step) if step.is_integer() else step,
+                    "last_time_ns": columns["last_time"][place],
+                    "last_seq": columns["last_seq"][place],
+                },
+            )
+
+    def cleared(self) -> KeyStats:
+        """Answer one with the same names and nothing else, to be filled anew."""
+        other = KeyStats()
+        other.names, other.places = self.names, self.places
+        other._grow(self.count)
+        return other
+
+    def encode(self) -> bytes:
+        """Answer all of it as bytes."""
+        return _encoder.encode(
+            (
+                self.names[: self.count],
+                self.fields[: self.count].tobytes(),
+                encodable(self.first),
+                encodable(self.last),
+                self.points,
+                self.rows,
+                self.max_step,
+                self.first_time,
+            )
+        )
+
+    @classmethod
+    def decode(cls, data: bytes) -> KeyStats:
+        """Read `encode`'s bytes."""
+        found = cls()
+        names, fields, found.first, found.last, found.points, found.rows, found.max_step, found.first_time = (
+            _decoder.decode(data)
+        )
+        found.names = names
+        found.places = {name: place for place, name in enumerate(names)}
+        found.fields = np.frombuffer(fields, _FIELDS).copy()
+        found.count = len(names)
+        return found
+
+    def _grow(self, count: int) -> None:
+        if count > len(self.fields):
+            room = np.zeros(max(count, 2 * len(self.fields)), _FIELDS)
+            room[: self.count] = self.fields[: self.count]
+            self.fields = room
+        fresh = self.fields[self.count : count]
+        if len(fresh):
+            fresh["min"], fresh["max"] = np.inf, -np.inf
+            fresh["first_time"], fresh["last_time"] = _NEVER.max, _NEVER.min
+            fresh["first_seq"], fresh["last_seq"] = _NEVER.max, _NEVER.min
+            self.first.extend([None] * len(fresh))
+            self.last.extend([None] * len(fresh))
+            self.count = count
+
+
+def _plain(value: Any) -> Any:
+    return value.item() if isinstance(value, np.generic) else value
