@@ -6,6 +6,7 @@ equal step are one (for each key the value written later wins), and rows behind 
 
 from __future__ import annotations
 
+import math
 import socket
 import time
 from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -16,6 +17,7 @@ from typing import Any, NamedTuple
 
 from .journal import Block, StreamReader
 from .limits import CRASHED_AFTER_SECONDS
+from .metrics import Definitions, summarise
 from .names import from_folder
 from .paths import RunPath, streams
 from .processes import is_alive
@@ -23,6 +25,8 @@ from .record import Control, Kind
 
 # What a row carries besides its values: step, seconds since the epoch, seconds since the run began.
 STEP, TIMESTAMP, RUNTIME = "_step", "_timestamp", "_runtime"
+# Written also by who edits a run later on; any other kind shows that a stream is of a training process.
+_EDITS = (Kind.RUN, Kind.CONFIG, Kind.SUMMARY, Kind.LOST)
 
 
 class Row(NamedTuple):
@@ -55,9 +59,10 @@ class StoredRun:
         fields: Its own fields, later patches applied.
         config: Nested.
         by_hand: What the user set in the summary: value and time of setting by key.
+        taken_away: What the user took out of the summary, and when.
         definitions: Bodies of the METRIC records, in order.
         alerts: Bodies of the ALERT records, with `time_ns`.
-        exit: The body of the last EXIT that no later start has overtaken.
+        exit: The body of the EXIT of the latest training process, if it said goodbye.
         created_ns, heard_ns: Times of the first and of the last record.
         lost: Records that were dropped or damaged.
         rows: Visible rows in order of writing.
@@ -68,6 +73,7 @@ class StoredRun:
     fields: dict[str, Any] = field(default_factory=dict)
     config: dict[str, Any] = field(default_factory=dict)
     by_hand: dict[str, tuple[Any, int]] = field(default_factory=dict)
+    taken_away: dict[str, int] = field(default_factory=dict)
     definitions: list[dict[str, Any]] = field(default_factory=list)
     alerts: list[dict[str, Any]] = field(default_factory=list)
     exit: dict[str, Any] | None = None
@@ -82,9 +88,10 @@ class StoredRun:
         if self.exit is not None:
             return str(self.exit.get("state") or "finished")
         pid = self.fields.get("pid")
-        if self.fields.get("host") == socket.gethostname() and isinstance(pid, int) and not is_alive(pid):
-            return "crashed"
-        return "running" if time.time_ns() - self.heard_ns < CRASHED_AFTER_SECONDS * 1e9 else "crashed"
+        is_gone = self.fields.get("host") == socket.gethostname() and isinstance(pid, int) and not is_alive(pid)
+        if not is_gone and time.time_ns() - self.heard_ns < CRASHED_AFTER_SECONDS * 1e9:
+            return "running"
+        return "preempted" if self.fields.get("preempting") else "crashed"
 
     def history(self, keys: Iterable[str] | None = None) -> list[dict[str, Any]]:
         """Answer the rows by step, each a dict with `_step`, `_timestamp`, `_runtime` (seconds) and its values."""
@@ -92,17 +99,37 @@ class StoredRun:
         return list(join(((row.step, row.time_ns, row.values) for row in ordered), self.created_ns, keys))
 
     def summary(self) -> dict[str, Any]:
-        """Answer one value for each key: the last one written, or what the user set later."""
-        found: dict[str, Any] = {}
+        """Answer one value for each key: the last one written, what `define_metric` asked for, or what was set later."""
+        definitions = Definitions()
+        for body in self.definitions:
+            definitions.take_body(body)
+        values: dict[str, list[Any]] = {}
         written: dict[str, int] = {}
         for row in self.rows:
             for key, value in row.values.items():
-                found[key] = value
+                values.setdefault(key, []).append(value)
                 written[key] = row.written
+        found: dict[str, Any] = {}
+        for key, logged in values.items():
+            for name, value in summarise(definitions.match(key), statistics(logged), key).items():
+                found[name] = value
+                written[name] = written[key]
         for key, (value, time_ns) in self.by_hand.items():
             if time_ns >= written.get(key, time_ns):
                 found[key] = value
+        for key, time_ns in self.taken_away.items():
+            if time_ns >= written.get(key, time_ns):
+                found.pop(key, None)
         return found
+
+
+def statistics(values: Sequence[Any]) -> dict[str, Any]:
+    """Answer first and last of some values; min, max and mean of those that are finite numbers, if there are any."""
+    found: dict[str, Any] = {"first": values[0], "last": values[-1]}
+    numbers = [value for value in values if isinstance(value, (int, float)) and math.isfinite(value)]
+    if numbers:
+        found.update(min=min(numbers), max=max(numbers), mean=math.fsum(numbers) / len(numbers))
+    return found
 
 
 def read_run(folder: Path) -> StoredRun:
@@ -120,14 +147,23 @@ def read_run(folder: Path) -> StoredRun:
     controls: list[tuple[int, int, Control]] = []
     for number, stream in enumerate(streams(folder)):
         written = 0
+        is_writer = False
+        last: dict[str, Any] | None = None
         for entry in StreamReader(stream).entries():
             if isinstance(entry, Control):
                 written = max(written, entry.time_ns)
                 controls.append((written, number, entry))
+                is_writer |= entry.kind not in _EDITS or "pid" in entry.body
+                if entry.kind == Kind.EXIT:
+                    last = {"time_ns": entry.time_ns, **entry.body}
                 continue
+            is_writer = True
             for seq, (step, time_ns, values) in enumerate(entry.rows(), entry.first_seq):
                 written = max(written, time_ns)
                 rows.append(Row(step, written, number, seq, time_ns, values))
+        # Streams come in order of their start. A forked child (`<parent>.<pid>-<hex>`) does not end the run.
+        if is_writer and "." not in stream.name:
+            run.exit = last
     rows.sort(key=itemgetter(1))
     controls.sort(key=itemgetter(0))
     times = [row.time_ns for row in rows[:1] + rows[-1:]] + [c.time_ns for _, _, c in controls if c.time_ns]
@@ -145,21 +181,20 @@ def apply(run: StoredRun, control: Control) -> None:
     body = control.body
     if control.kind == Kind.RUN:
         run.fields.update(body)
-        if "pid" in body:  # a process has begun, or gone on with the run
-            run.exit = None
     elif control.kind == Kind.CONFIG:
         patch(run.config, body)
     elif control.kind == Kind.SUMMARY:
         for key, value in (body.get("set") or {}).items():
             run.by_hand[key] = (value, control.time_ns)
+            run.taken_away.pop(key, None)
         for path in body.get("remove") or ():
-            run.by_hand.pop(".".join(map(str, path)) if isinstance(path, list) else path, None)
+            key = ".".join(map(str, path)) if isinstance(path, list) else str(path)
+            run.by_hand.pop(key, None)
+            run.taken_away[key] = control.time_ns
     elif control.kind == Kind.METRIC:
         run.definitions.append(body)
     elif control.kind == Kind.ALERT:
         run.alerts.append({"time_ns": control.time_ns, **body})
-    elif control.kind == Kind.EXIT:
-        run.exit = {"time_ns": control.time_ns, **body}
     elif control.kind == Kind.LOST:
         run.lost += int(body.get("count") or 0)
 

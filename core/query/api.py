@@ -10,7 +10,6 @@ from typing import Any
 
 from ..errors import UsageError
 from ..paths import DEFAULT_ENTITY, RunPath, data_root
-from . import filters as names
 from .run import Run
 from .runs import Runs
 from .source import Project, RunInfo, Source
@@ -88,10 +87,9 @@ class Api:
             UsageError: There is no such project, or the filter cannot be understood.
         """
         entity, project = self._project(path)
-        wanted = names.translate(filters)
-        by = names.order(order)
+        wanted = dict(filters or {})
         runs = Runs(
-            lambda limit, offset: self._source.runs(entity, project, wanted, by, limit, offset, trash),
+            lambda limit, offset: self._source.runs(entity, project, wanted, order, limit, offset, trash),
             lambda info: Run(self._source, info),
             per_page,
         )
@@ -129,7 +127,7 @@ class Api:
         """Let files and connections go."""
         self._source.close()
 
-    def __enter__(self) -> Api:
+    def __enter__(self) -> Api:  # Self is not in 3.10
         return self
 
     def __exit__(self, *_: object) -> None:

@@ -1,0 +1,258 @@
+"""The local folder as a source: the journals, through the same index that `tracker ui` keeps, with no server running."""
+
+from __future__ import annotations
+
+import os
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+import msgspec
+
+from ...server.following import FollowedRun, Signature, signature
+from ...server.index import Index
+from ...server.stores import open_stores
+from ...server.stores.base import RunRow
+from ..errors import StorageError
+from ..journal import Block
+from ..paths import RunPath, find_runs
+from .source import Page, Project, RunInfo
+from .trash import edit, index_folder, put_back, throw_away
+
+_FRESH_SECONDS = 0.2  # questions asked in quick succession are answered from one look at the folder
+
+
+class _Seen(msgspec.Struct, array_like=True):
+    """A run read to its end: what its folder looked like then, and what the index said of it."""
+
+    mark: Signature
+    points: int
+    updated_ns: int
+
+
+class LocalSource:
+    """Reads a folder of runs.
+
+    Args:
+        root: The folder.
+    """
+
+    def __init__(self, root: Path) -> None:
+        self.root = root
+        folder = index_folder(root)
+        self._stores = open_stores(folder, is_index=True)
+        self._index = Index(self._stores)
+        self._memory = folder / "read-by-api"
+        self._seen: dict[RunPath, Signature] = {}
+        self._live: dict[RunPath, FollowedRun] = {}
+        self._looked = 0.0
+        self._is_first = True
+
+    @property
+    def name(self) -> str:
+        """The folder."""
+        return str(self.root)
+
+    def projects(self) -> list[Project]:
+        """Answer all projects, the last active first."""
+        self._catch_up()
+        return [
+            Project(row.entity, row.project, row.runs, dict(row.states), row.last_activity_ns)
+            for row in self._stores.metadata.projects()
+        ]
+
+    def runs(
+        self,
+        entity: str | None,
+        project: str | None,
+        filters: Mapping[str, Any] | None,
+        order: str | None,
+        limit: int,
+        offset: int,
+        trash: bool,
+    ) -> Page:
+        """Answer a part of a list of runs."""
+        self._catch_up()
+        page = self._stores.metadata.runs(
+            entity, project, filter=filters, order=order, limit=limit, offset=offset, trash=trash
+        )
+        return Page(page.total, [_info(row) for row in page.runs])
+
+    def run(self, path: RunPath) -> RunInfo | None:
+        """Answer one run with its details; None where there is none."""
+        self._catch_up()
+        found = self._stores.metadata.run(path)
+        if found is None:
+            return None
+        details = {
+            "streams": [
+                {"id": stream.id, "acked": stream.cursor, "updated_ns": stream.heard_ns} for stream in found.streams
+            ],
+            "alerts": [dict(alert) for alert in found.alerts],
+            "metrics": [dict(body) for body in found.metrics],
+            "exit": None if found.exit is None else dict(found.exit),
+            "fields": dict(found.run.fields),
+            "lost": found.lost,
+        }
+        return _info(found.run, found.trashed, details)
+
+    def metrics(self, entity: str, project: str) -> list[dict[str, Any]]:
+        """Answer the keys that runs of the project have logged."""
+        self._catch_up()
+        return [asdict(row) for row in self._stores.metadata.project_metrics(entity, project)]
+
+    def history(
+        self, path: RunPath, keys: Sequence[str] | None, low: float | None, high: float | None
+    ) -> Iterator[Block]:
+        """Walk all rows in order of step."""
+        self._catch_up()
+        return self._stores.metrics.history(path, keys, low, high)
+
+    def edit(self, path: RunPath, changes: Mapping[str, Any]) -> None:
+        """Change name, notes, tags, group, config or summary: written to the run's journal, as all else."""
+        edit(path.folder(self.root), changes)
+        self._looked = 0.0
+
+    def delete(self, path: RunPath) -> None:
+        """Move a run to the trash."""
+        throw_away(self.root, path, self._stores)
+        self._forget_marks(path)
+
+    def restore(self, path: RunPath) -> None:
+        """Take a run out of the trash."""
+        put_back(self.root, path, self._stores)
+        self._forget_marks(path)
+
+    def url(self, path: RunPath) -> None:
+        """Answer None: there is no server."""
+
+    def close(self) -> None:
+        """Let the files go."""
+        self._stores.close()
+
+    # --- keeping the index in step -------------------------------------------------------
+
+    def _catch_up(self) -> None:
+        """Take in what the folder has gained; what was read to its end and has not changed is not opened."""
+        now = time.monotonic()
+        if now - self._looked < _FRESH_SECONDS:
+            return
+        known: dict[RunPath, RunRow] | None = None
+        if self._is_first:
+            known = {row.path: row for row in self._stores.metadata.runs(limit=None).runs}
+            self._remembered(known)
+        there = set()
+        has_read = False
+        for path, folder in find_runs(self.root):
+            there.add(path)
+            mark = signature(folder)
+            if path not in self._live and self._seen.get(path) == mark:
+                continue
+            has_read |= self._read(path, folder)
+            self._seen[path] = mark
+        self._find_dead()
+        if self._is_first or has_read:
+            self._tidy(there)
+        if has_read:
+            self._remember()
+        self._is_first = False
+        self._looked = time.monotonic()
+
+    def _read(self, path: RunPath, folder: Path) -> bool:
+        run = self._live.get(path) or FollowedRun(path, folder, self._index.cursor)
+        has_gained = False
+        try:
+            for _ in run.read(self._index):
+                has_gained = True
+            if self._state(path) == "running":
+                self._live[path] = run
+            else:
+                for _ in run.read(self._index, is_final=True):  # nobody writes any more: look behind zeros, too
+                    has_gained = True
+                self._live.pop(path, None)
+        except (StorageError, OSError) as error:
+            if isinstance(error, StorageError) and not folder.is_dir():
+                return False  # removed under us
+            self._live.pop(path, None)
+            raise StorageError(f"the run {path} in {folder} cannot be read: {error}") from error
+        return has_gained
+
+    def _state(self, path: RunPath) -> str | None:
+        found = self._stores.metadata.run(path)
+        return found.run.state if found else None
+
+    def _find_dead(self) -> None:
+        """Tell the index of training processes of this machine that are no more."""
+        if not self._live:
+            return
+        from ...server.liveness import HOST
+        from ..processes import is_alive
+
+        for path, stream in self._stores.metadata.live():
+            if stream.host == HOST and stream.pid is not None and not is_alive(stream.pid):
+                self._stores.metadata.writer_gone(path, stream.id)
+
+    def _tidy(self, there: set[RunPath]) -> None:
+        """Forget runs whose folders are gone; those in the trash have been moved away on purpose."""
+        if not os.path.isdir(self.root):
+            return
+        for row in self._stores.metadata.runs(limit=None).runs:
+            if row.path not in there and not row.path.folder(self.root).is_dir():
+                self._index.forget(row.path)
+                self._live.pop(row.path, None)
+
+    def _remembered(self, known: Mapping[RunPath, RunRow]) -> None:
+        try:
+            entries = msgspec.msgpack.decode(self._memory.read_bytes(), type=dict[str, _Seen])
+        except (OSError, msgspec.DecodeError):
+            return
+        for name, seen in entries.items():
+            path = RunPath(*name.split("\n"))
+            row = known.get(path)
+            # The index may have been begun anew since: then it tells less of the run than it did.
+            if row is not None and (row.points, row.updated_ns) == (seen.points, seen.updated_ns):
+                self._seen[path] = seen.mark
+
+    def _remember(self) -> None:
+        entries = {
+            "\n".join(row.path): _Seen(self._seen[row.path], row.points, row.updated_ns)
+            for row in self._stores.metadata.runs(limit=None).runs
+            if row.path in self._seen and row.path not in self._live and row.state != "running"
+        }
+        draft = self._memory.with_name(f"{self._memory.name}.{os.getpid()}")
+        try:
+            draft.write_bytes(msgspec.msgpack.encode(entries))
+            os.replace(draft, self._memory)
+        except OSError:  # only costs time at the next start
+            draft.unlink(missing_ok=True)
+
+    def _forget_marks(self, path: RunPath) -> None:
+        self._seen.pop(path, None)
+        self._live.pop(path, None)
+        self._looked = 0.0
+
+
+def _info(row: RunRow, trashed: bool = False, details: Mapping[str, Any] | None = None) -> RunInfo:
+    return RunInfo(
+        path=row.path,
+        name=row.name,
+        state=row.state,
+        created_ns=row.created_ns,
+        updated_ns=row.updated_ns,
+        ended_ns=row.ended_ns,
+        group=row.group,
+        job_type=row.job_type,
+        tags=list(row.tags),
+        notes=row.notes,
+        host=row.host,
+        config=dict(row.config),
+        summary=dict(row.summary),
+        last_step=row.last_step,
+        points=row.points,
+        trashed=trashed or row.trashed,
+        details=details or {},
+    )
+
+

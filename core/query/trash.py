@@ -1,0 +1,57 @@
+"""Changing runs in the local folder: edits go to the journal, deletions to the trash."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from ...server.stores.edits import edit_records
+from ..clock import Clock
+from ..errors import UsageError
+from ..journal import Journal
+from ..paths import RunPath, cache_root
+from ..record import encode_control
+from ..values import plain
+
+if TYPE_CHECKING:
+    from ...server.stores import Stores
+
+
+def index_folder(root: Path) -> Path:
+    """Answer the folder of the index of a folder of runs."""
+    digest = hashlib.sha256(str(root.absolute()).encode("utf-8", "surrogateescape")).hexdigest()
+    return cache_root() / "index" / digest[:16]
+
+
+def edit(folder: Path, changes: Mapping[str, Any]) -> None:
+    """Write a user's edit to a run's journal, in a stream of its own.
+
+    Args:
+        folder: The run's folder.
+        changes: See `edit_records`.
+
+    Raises:
+        UsageError: The run is not there, or something of it cannot be edited.
+        OSError: The folder cannot be written.
+    """
+    records = edit_records({key: plain(value) for key, value in changes.items()})
+    if not (folder / "streams").is_dir():
+        raise UsageError(f"there is no run in {folder} any more.")
+    clock = Clock()
+    journal = Journal(folder / "streams", clock, is_mapped=False)
+    for kind, body in records:
+        journal.append(kind, encode_control(clock.now_ns(), body))
+    journal.sync()
+    journal.close()
+
+
+def throw_away(root: Path, path: RunPath, stores: Stores) -> None:
+    """Move a run to the trash."""
+    stores.metadata.set_trashed(path, True)
+
+
+def put_back(root: Path, path: RunPath, stores: Stores) -> None:
+    """Take a run out of the trash."""
+    stores.metadata.set_trashed(path, False)
