@@ -127,7 +127,7 @@ export async function patchRun(client: QueryClient, path: string): Promise<void>
     return;
   }
   noticeMetrics(client, run);
-  if ((run as { trashed?: boolean }).trashed) void client.invalidateQueries({ queryKey: listKey });
+  if (run.trashed) void client.invalidateQueries({ queryKey: listKey });
   client.setQueryData(keys.run(path), (old: RunDetail | undefined) => (old === undefined ? undefined : run));
   client.setQueryData<InfiniteData<RunsPage, number>>(
     listKey,

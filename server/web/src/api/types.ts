@@ -9,7 +9,7 @@ export type Metric = Schemas["Metric"];
 export type Run = Schemas["Run"];
 export type RunDetail = Schemas["RunDetail"];
 
-export type RunState = "running" | "finished" | "failed" | "killed" | "crashed" | "preempted";
+export type RunState = Run["state"];
 
 /** A logged value: JSON, with `{"$float": "nan"}` and `{"$int": "…"}` where JSON has no number for it. */
 export type Value = null | boolean | number | string | Value[] | { [key: string]: Value };

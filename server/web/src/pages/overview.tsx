@@ -17,7 +17,7 @@ const titles: Record<string, string> = {
 export function ExitBanner({ run }: { run: RunDetail }) {
   const title = titles[run.state];
   if (!title) return null;
-  const exit = run.exit ?? {};
+  const exit = (run.exit ?? {}) as Record<string, unknown>;
   const text = (name: string): string | null => {
     const value = exit[name];
     return value === undefined || value === null || value === "" ? null : show(value as Value);
@@ -44,13 +44,13 @@ export function ExitBanner({ run }: { run: RunDetail }) {
   );
 }
 
-export function Alerts({ alerts }: { alerts: readonly Record<string, unknown>[] }) {
+export function Alerts({ alerts }: { alerts: RunDetail["alerts"] }) {
   if (alerts.length === 0) return null;
   return (
     <ul className="alerts" aria-label="alerts">
       {alerts.map((alert, i) => (
         <li key={i} className="alert">
-          <strong>{show((alert["title"] ?? "") as Value)}</strong> {show((alert["text"] ?? "") as Value)}
+          <strong>{alert.title}</strong> {alert.text}
         </li>
       ))}
     </ul>
@@ -64,6 +64,14 @@ export function Facts({ run }: { run: RunDetail }) {
     run.state === "running" && run.created_ns !== null
       ? Math.max(0, now / 1000 - run.created_ns / 1e9)
       : run.duration_s;
+  const field = (name: string): string | null => {
+    const value = run.fields[name];
+    return value === undefined || value === null
+      ? null
+      : typeof value === "number"
+        ? String(value)
+        : show(value as Value);
+  };
   return (
     <section className="card" aria-label="overview">
       <h2>Overview</h2>
@@ -80,6 +88,9 @@ export function Facts({ run }: { run: RunDetail }) {
         <Fact name="Group">{run.group}</Fact>
         <Fact name="Job type">{run.job_type}</Fact>
         <Fact name="Processes">{run.streams.length > 1 && integer(run.streams.length)}</Fact>
+        <Fact name="Program">{field("program")}</Fact>
+        <Fact name="Process">{field("pid")}</Fact>
+        <Fact name="Lost records">{run.lost > 0 && integer(run.lost)}</Fact>
         <Fact name="Tags">
           {run.tags.length > 0 && (
             <span className="tags">

@@ -49,6 +49,7 @@ const columns: ColumnDef<typeof features, Entry>[] = [
   {
     accessorKey: "value",
     header: "Value",
+    sortDescFirst: false,
     sortFn: (a, b) => compare(a.original.value, b.original.value),
   },
 ];
