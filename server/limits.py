@@ -1,0 +1,39 @@
+"""Every limit and interval of the server, with its unit in its name."""
+
+from __future__ import annotations
+
+# --- requests ---------------------------------------------------------------------------
+MAX_JSON_BODY_BYTES = 1 << 20  # PATCH and /series; a config patch may be that large
+MAX_FRAMES_BODY_BYTES = 64 << 20  # of one ingest request
+MAX_UNFOLDED_BYTES = 512 << 20  # of all blocks of one ingest request together: what a bomb may cost
+MAX_FORM_BODY_BYTES = 4096  # logging in
+MAX_JSON_DEPTH = 64
+MAX_URL_BYTES = 32 << 10
+MAX_SERIES = 5_000  # runs times keys of one /series request
+MAX_BUCKETS = 20_000
+MAX_SERIES_BUCKETS = 2_000_000  # of one request: 176 MB of answer at most
+MAX_RUNS_PER_PAGE = 5_000
+INGESTS_AT_ONCE = 4  # unpacking holds memory; more wait their turn
+INGEST_WAIT_SECONDS = 10.0  # below the senders' read timeout: who waits for the store is told to come again
+
+# --- connections ------------------------------------------------------------------------
+HEADER_SECONDS = 10.0  # from the connection, or the first byte of a request, to the end of its headers
+BODY_IDLE_SECONDS = 30.0  # between two pieces of a body
+KEEP_ALIVE_SECONDS = 65.0  # longer than a run's heartbeat, so that senders keep their connection
+MAX_CONNECTIONS_PER_ADDRESS = 1_000
+SHUTDOWN_SECONDS = 1.0  # for requests under way; event streams end at once
+
+# --- events -----------------------------------------------------------------------------
+EVENT_INTERVAL_SECONDS = 0.25  # per run, so at most four events a second
+EVENT_KEEP_ALIVE_SECONDS = 15.0
+MAX_WAITING_RUNS = 10_000  # changed runs waiting for one client; beyond, it is told to read all anew
+EVENT_STALL_SECONDS = 30.0  # a client that takes nothing for so long is dropped
+
+# --- following the folder ---------------------------------------------------------------
+FOLLOW_SECONDS = 0.25  # between looks at live streams
+IDLE_SECONDS = 1.0  # the same while no run is live
+SCAN_SECONDS = 1.0  # between looks for new runs
+RESCAN_SECONDS = 60.0  # all folders, whatever their times say: some file systems do not keep them
+MAX_FOLLOW_BACKOFF_SECONDS = 60.0  # for a run that cannot be read
+LIVENESS_SECONDS = 2.0  # between looks for silent runs
+RETRY_AFTER_SECONDS = 2  # told to clients while the store is locked or full
