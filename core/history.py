@@ -234,8 +234,7 @@ def visible(rows: Sequence[Row], rewinds: Sequence[tuple[int, Control]]) -> list
         kept = [
             row
             for row in kept
-            if row.step <= step
-            or (row.seq > rewind.seq if row.stream == number else row.written > rewind.time_ns)
+            if row.step <= step or (row.seq > rewind.seq if row.stream == number else row.written > rewind.time_ns)
         ]
     return kept
 

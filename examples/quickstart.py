@@ -14,7 +14,7 @@ def main() -> None:
         slope = offset = 0.0
         for epoch in range(run.config.epochs):
             errors = [slope * x + offset - y for x, y in points]
-            slope -= run.config.lr * sum(2 * e * x for e, (x, _) in zip(errors, points)) / len(points)
+            slope -= run.config.lr * sum(2 * e * x for e, (x, _) in zip(errors, points, strict=True)) / len(points)
             offset -= run.config.lr * sum(2 * e for e in errors) / len(points)
             loss = sum(e * e for e in errors) / len(points)
             run.log({"epoch": epoch, "loss": loss, "rmse": math.sqrt(loss), "slope": slope, "offset": offset})

@@ -39,7 +39,7 @@ class Finding(NamedTuple):
 @click.command()
 @click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 def doctor(as_json: bool) -> None:
-    """Check that tracker can work here, and say how to mend what cannot.
+    r"""Check that tracker can work here, and say how to mend what cannot.
 
     Looks at the versions, the settings, the folder of runs and its disk, the index, the server if one is configured,
     and the start-up hook. The exit code is 1 where something is wrong.
@@ -189,7 +189,7 @@ def _server(name: str) -> Iterator[Finding]:
 def _hook(name: str) -> Iterator[Finding]:
     from importlib.util import find_spec
 
-    if find_spec("tracker_startup") is None and not _pth_files():
+    if find_spec("_tracker_hook") is None or not _pth_files():
         yield Finding(name, "note", "the start-up hook is not installed; frameworks are tracked when you ask for it.")
         return
     yield Finding(name, "ok", "the start-up hook is installed.")
@@ -197,7 +197,7 @@ def _hook(name: str) -> Iterator[Finding]:
 
 def _pth_files() -> list[Path]:
     folders = [Path(entry) for entry in sys.path if entry.endswith(("site-packages", "dist-packages"))]
-    return [path for folder in folders if folder.is_dir() for path in folder.glob("*tracker*.pth")]
+    return [path for folder in folders if folder.is_dir() for path in folder.glob("tracker_autoload.*")]
 
 
 def _page(name: str) -> Iterator[Finding]:

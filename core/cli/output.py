@@ -73,9 +73,7 @@ def table(columns: Sequence[Column], *, limit: int | None = None) -> list[str]:
             widths[widest] -= 1
     lines = []
     for row in zip(*cells, strict=True):
-        parts = [
-            _fit(cell, size, column.is_right) for cell, size, column in zip(row, widths, columns, strict=True)
-        ]
+        parts = [_fit(cell, size, column.is_right) for cell, size, column in zip(row, widths, columns, strict=True)]
         lines.append(_GAP.join(parts).rstrip())
     return lines
 
@@ -152,9 +150,9 @@ def duration(seconds: float | None) -> str:
         return f"{seconds:.1f}s"
     whole = int(seconds)
     units = [("d", 86_400), ("h", 3600), ("m", 60), ("s", 1)]
-    parts = []
-    for name, size in units:
-        count, whole = divmod(whole, size)
+    parts: list[str] = []
+    for name, length in units:
+        count, whole = divmod(whole, length)
         if count or parts:
             parts.append(f"{count}{name}")
     return " ".join(part for part in parts[:2] if not part.startswith("0")) or "0s"

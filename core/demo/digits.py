@@ -98,7 +98,7 @@ def train(trial: dict[str, Any], epochs: int, folder: Path | None = None) -> Ite
         for epoch in range(1, epochs + 1):
             for batch in np.array_split(order.permutation(len(x)), math.ceil(len(x) / BATCH_SIZE)):
                 _set_rate(model, rate(step))
-                model.partial_fit(x[batch], y[batch], classes)
+                model.partial_fit(x[batch], y[batch], classes=classes)
                 run.log({"batch/loss": model.loss_, "batch/learning_rate": rate(step)}, step=step)
                 step += 1
             seen, held_out = model.predict_proba(x), model.predict_proba(x_val)
@@ -126,6 +126,6 @@ def _schedule(trial: dict[str, Any], steps: int) -> Callable[[int], float]:
 
 def _set_rate(model: Any, rate: float) -> None:
     # scikit-learn has no public way to change the rate between steps; the optimizer has had this name since 0.18.
-    optimizer = getattr(model, "_optimizer", None)
+    optimizer: Any = getattr(model, "_optimizer", None)
     if hasattr(optimizer, "learning_rate_init"):
         optimizer.learning_rate_init = rate

@@ -18,8 +18,8 @@ from ...server.stores.base import RunRow
 from ..errors import StorageError
 from ..journal import Block
 from ..paths import RunPath, find_runs
+from .changes import edit, index_folder, put_back, throw_away
 from .source import Page, Project, RunInfo
-from .trash import edit, index_folder, put_back, throw_away
 
 _FRESH_SECONDS = 0.2  # questions asked in quick succession are answered from one look at the folder
 
@@ -88,7 +88,8 @@ class LocalSource:
             return None
         details = {
             "streams": [
-                {"id": stream.id, "acked": stream.cursor, "updated_ns": stream.heard_ns} for stream in found.streams
+                {"id": s.id, "acked": s.cursor, "updated_ns": s.heard_ns, "host": s.host, "pid": s.pid}
+                for s in found.streams
             ],
             "alerts": [dict(alert) for alert in found.alerts],
             "metrics": [dict(body) for body in found.metrics],
@@ -254,5 +255,3 @@ def _info(row: RunRow, trashed: bool = False, details: Mapping[str, Any] | None 
         trashed=trashed or row.trashed,
         details=details or {},
     )
-
-

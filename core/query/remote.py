@@ -44,7 +44,7 @@ class HttpSource:
 
     def health(self) -> dict[str, Any]:
         """Answer what the server says of itself."""
-        return self._json("GET", "/health")
+        return dict(self._json("GET", "/health"))
 
     def projects(self) -> list[Project]:
         """Answer all projects, the last active first."""

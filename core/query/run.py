@@ -282,9 +282,10 @@ class Run:
                 changes[field] = getattr(self, field)
         if list(self.tags) != list(info.tags):
             changes["tags"] = [str(tag) for tag in self.tags]
-        for field, known in (("config", info.config), ("summary", info.summary)):
-            new = {key: value for key, value in getattr(self, field).items() if not _same(value, known.get(key, _NONE))}
-            if new:
+        merged: tuple[tuple[str, Mapping[str, Any]], ...] = (("config", info.config), ("summary", info.summary))
+        for field, before in merged:
+            now: Mapping[str, Any] = getattr(self, field)
+            if new := {key: value for key, value in now.items() if not _same(value, before.get(key, _NONE))}:
                 changes[field] = new
         if changes:
             self._source.edit(info.path, changes)

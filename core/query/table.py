@@ -132,7 +132,9 @@ class Table:
             column = self.columns.get(key)
             if column is None:
                 return self.select(np.zeros(len(self), bool))
-            numbers = np.array([value if isinstance(value, (int, float)) else np.nan for value in column.values.tolist()])
+            numbers = np.array(
+                [value if isinstance(value, (int, float)) else np.nan for value in column.values.tolist()]
+            )
             is_number = ~np.isnan(numbers)
             mask = np.zeros(len(self), bool)
             mask[column.rows[is_number]] = True
@@ -186,10 +188,7 @@ class Table:
             if len(column.rows) == len(self):
                 result[key] = column.values
                 continue
-            if column.values.dtype == object:
-                whole = np.full(len(self), None, object)
-            else:
-                whole = np.full(len(self), np.nan)
+            whole = np.full(len(self), None, object) if column.values.dtype == object else np.full(len(self), np.nan)
             whole[column.rows] = column.values
             result[key] = whole
         return result
@@ -241,7 +240,9 @@ def pyarrow_or_raise() -> Any:
         import pyarrow
         import pyarrow.parquet
     except ImportError as error:
-        raise MissingFramework("pyarrow is needed for Arrow and Parquet. Install it with: pip install pyarrow.") from error
+        raise MissingFramework(
+            "pyarrow is needed for Arrow and Parquet. Install it with: pip install pyarrow."
+        ) from error
     return pyarrow
 
 
@@ -293,7 +294,7 @@ def _concatenate(arrays: list[np.ndarray]) -> np.ndarray:
 
 def _are_exact(arrays: list[np.ndarray]) -> bool:
     whole = [array for array in arrays if array.dtype == np.int64 and len(array)]
-    return all(-(2**53) <= int(array.min()) and int(array.max()) <= 2**53 for array in whole)
+    return all(int(array.min()) >= -(2**53) and int(array.max()) <= 2**53 for array in whole)
 
 
 def _any_row(columns: Iterable[Values], count: int) -> np.ndarray:

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ...server.stores.edits import edit_records
+from ...server.trash import restore_folder, trash_folder
 from ..clock import Clock
 from ..errors import UsageError
 from ..journal import Journal
@@ -48,10 +49,29 @@ def edit(folder: Path, changes: Mapping[str, Any]) -> None:
 
 
 def throw_away(root: Path, path: RunPath, stores: Stores) -> None:
-    """Move a run to the trash."""
+    """Move a run to the trash: its folder first.
+
+    Raises:
+        UsageError: It still runs, or is not there.
+        StorageError: The folder cannot be moved.
+    """
+    found = stores.metadata.run(path)
+    if found is None:
+        raise UsageError(f"there is no run {path} in {root}.")
+    if found.trashed:
+        return
+    if found.run.state == "running":
+        raise UsageError(f"the run {path} is still running; end it first.")
+    trash_folder(root, path)
     stores.metadata.set_trashed(path, True)
 
 
 def put_back(root: Path, path: RunPath, stores: Stores) -> None:
-    """Take a run out of the trash."""
+    """Take a run out of the trash.
+
+    Raises:
+        UsageError: It is not in the trash, or another run has its place by now.
+        StorageError: The folder cannot be moved.
+    """
+    restore_folder(root, path)
     stores.metadata.set_trashed(path, False)
