@@ -77,32 +77,36 @@ def test_a_live_run_grows_without_reload(tmp_path: Path, serve: Callable[..., Se
         loss = chart(page, "loss")
         expect(loss).to_be_visible()
         expect(page.locator(".run-row .state-running")).to_be_visible()
-        before = last_step(loss)
-        until(lambda: last_step(loss) >= before + 20, page=page)
-        delay = time.time() - logged_at(process, last_step(loss))
+        looks = [(time.time(), last_step(loss))]
+        while looks[-1][1] < looks[0][1] + 30 and looks[-1][0] < looks[0][0] + 20:
+            page.wait_for_timeout(10)
+            looks.append((time.time(), last_step(loss)))
     finally:
         process.stdin.close()
         process.wait(20)
-    print(f"from log call to page: {delay:.2f} s")
 
     expect(page.locator(".run-row .state-finished")).to_be_visible()
     assert page.evaluate("window.notReloaded")
+    assert looks[-1][1] >= looks[0][1] + 30
     # The budget is 1.5 s; a busy machine may need longer, and this is no benchmark.
-    assert delay < 5
+    slowest = max(delays(process.stdout.read(), looks))
+    print(f"from log call to page, slowest of 30 steps: {slowest:.2f} s")
+    assert slowest < 5
+
+
+def delays(logged: str, looks: list[tuple[float, int]]) -> list[float]:
+    """Answer how long each step took to the page, in seconds; `logged` has a step and its moment on each line."""
+    took = []
+    for line in logged.splitlines():
+        step, moment = line.split()
+        if looks[0][1] < int(step) <= looks[-1][1]:
+            took.append(next(seen for seen, last in looks if last >= int(step)) - float(moment))
+    return took
 
 
 def last_step(loss: Locator) -> int:
     match = re.search(r" to ([\d,]+)$", loss.get_attribute("aria-label") or "")
     return int(match[1].replace(",", "")) if match else -1
-
-
-def logged_at(process: subprocess.Popen[str], step: int) -> float:
-    assert process.stdout
-    for line in process.stdout:
-        number, moment = line.split()
-        if int(number) == step:
-            return float(moment)
-    raise AssertionError(f"step {step} was never logged")
 
 
 def test_one_value_in_ten_thousand_is_seen(workspace: Page) -> None:

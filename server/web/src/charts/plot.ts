@@ -20,6 +20,8 @@ export interface Curve extends Look {
   /** Mean or last value of each bucket; NaN where it has none. */
   y: Float64Array;
   smoothed: Float64Array | null;
+  /** The first and last x that was logged; the buckets at the ends stand a little inside of them. */
+  span: Extent;
   /** Some bucket holds more than one value, so there is a band to draw. */
   hasBand: boolean;
   /** Some value is NaN or infinite. */
@@ -53,7 +55,9 @@ export function makeCurves(lines: readonly Line[], looks: ReadonlyMap<string, Lo
       if (line.count[i]! > 1) hasBand = true;
       if (line.nan[i]! > 0 || line.posinf[i]! > 0 || line.neginf[i]! > 0) hasMarks = true;
     }
-    curves.push({ ...look, line, x, y: heights(line, style.statistic), smoothed: null, hasBand, hasMarks });
+    const span = { low: line.x[0]! * unit, high: line.xLast[line.n - 1]! * unit };
+    const y = heights(line, style.statistic);
+    curves.push({ ...look, line, x, y, smoothed: null, span, hasBand, hasMarks });
   }
   if (style.smoothing > 0) {
     const { low, high } = extentOfX(curves);
@@ -76,10 +80,9 @@ function heights(line: Line, statistic: "mean" | "last"): Float64Array {
 export function extentOfX(curves: readonly Curve[]): Extent {
   let low = Infinity;
   let high = -Infinity;
-  for (const { x } of curves) {
-    if (x.length === 0) continue;
-    low = Math.min(low, x[0]!);
-    high = Math.max(high, x[x.length - 1]!);
+  for (const { span } of curves) {
+    low = Math.min(low, span.low);
+    high = Math.max(high, span.high);
   }
   return { low, high };
 }
