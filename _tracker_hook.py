@@ -29,7 +29,7 @@ class _Loader:
             __import__(name)
             getattr(sys.modules[name], function)(module)
         except Exception as error:  # never the end of somebody's import
-            sys.stderr.write("tracker: the hook for %s failed: %r\n" % (module.__name__, error))
+            sys.stderr.write(f"tracker: the hook for {module.__name__} failed: {error!r}\n")
 
 
 class Finder:

@@ -18,6 +18,7 @@ class Inert:
         return self
 
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
+        """Answer itself."""
         return self
 
     def __getitem__(self, key: Any) -> Any:
@@ -65,7 +66,7 @@ class DisabledRun(Inert):
 
     def __init__(self, fields: dict[str, Any], config: Config, directory: str) -> None:
         identity = fields.get("id") or random_id()
-        known = {
+        known: dict[str, Any] = {
             "id": identity,
             "name": fields.get("name") or f"disabled-{identity}",
             "project": fields.get("project"),

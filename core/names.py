@@ -78,7 +78,7 @@ def check_name(name: str, what: str) -> str:
     """Answer the name, or raise where it cannot name an entity, a project or a run.
 
     Raises:
-        UsageError: The name is empty, too long, or holds `/`, `\\`, `:`, `?`, `#` or a control character.
+        UsageError: The name is empty, too long, or holds a slash, a colon, `?`, `#` or a control character.
     """
     if not isinstance(name, str) or not name.strip():
         raise UsageError(f"the {what} is {name!r}; give it at least one visible character.")

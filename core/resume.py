@@ -55,7 +55,8 @@ def plan(root: Path, entity: str, project: str, chosen: Any) -> Plan:
 
     Args:
         root: The folder of all runs.
-        entity, project: Where the run belongs.
+        entity: Whose project it is.
+        project: Where the run belongs.
         chosen: The settings: run_id, resume, resume_from, fork_from.
 
     Raises:
