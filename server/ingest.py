@@ -30,9 +30,7 @@ class Ingest:
         self._lock = threading.Lock()
         self._locks: weakref.WeakValueDictionary[tuple[RunPath, str], _Turn] = weakref.WeakValueDictionary()
 
-    def apply(
-        self, path: RunPath, stream: str, entries: Iterable[Entry], *, arrived_ns: int | None = None
-    ) -> int:
+    def apply(self, path: RunPath, stream: str, entries: Iterable[Entry], *, arrived_ns: int | None = None) -> int:
         """Take entries of one stream in; answer its cursor, the lowest of the stores.
 
         Repeated and overlapping entries change nothing. They are taken group by group, so that memory stays flat

@@ -29,7 +29,9 @@ class GapError(StorageError):
     """
 
     def __init__(self, cursor: int, first_seq: int) -> None:
-        super().__init__(f"the stream is known up to record {cursor}, what came begins at {first_seq}; send from {cursor + 1}.")
+        super().__init__(
+            f"the stream is known up to record {cursor}, what came begins at {first_seq}; send from {cursor + 1}."
+        )
         self.cursor = cursor
 
 

@@ -85,14 +85,12 @@ def _within(points: Points, low: float | None, high: float | None) -> Points:
     if not keep.all():
         x, y, times = x[keep], y[keep], times[keep]
     if np.any(x[1:] < x[:-1]) or np.any((x[1:] == x[:-1]) & (times[1:] < times[:-1])):
-        order = np.lexsort((times, x))
+        order = np.argsort(x, kind="stable") if np.all(times[1:] >= times[:-1]) else np.lexsort((times, x))
         x, y, times = x[order], y[order], times[order]
     return Points(x, y, times, points.items)
 
 
-def _table(
-    points: Points, low: float | None, high: float | None, buckets: int, log_x: bool
-) -> tuple[np.ndarray, bool]:
+def _table(points: Points, low: float | None, high: float | None, buckets: int, log_x: bool) -> tuple[np.ndarray, bool]:
     places = _distinct(points, buckets)
     if places is not None:
         edges, exact = places[1:], True

@@ -86,7 +86,9 @@ def pack_axes(rows: Rows) -> tuple[bytes, bytes]:
     is_float = rows.steps.dtype == np.float64
     steps = _shuffle(rows.steps if is_float else _deltas(rows.steps))
     body = (is_float, len(rows), steps, _shuffle(_deltas(rows.times)), _shuffle(_deltas(rows.seqs)))
-    return zstd.compress(_encoder.encode(body), _LEVEL), zstd.compress(axis_records(rows.steps, rows.times).tobytes(), 1)
+    return zstd.compress(_encoder.encode(body), _LEVEL), zstd.compress(
+        axis_records(rows.steps, rows.times).tobytes(), 1
+    )
 
 
 def unpack_axes(data: bytes) -> Axes:
@@ -131,6 +133,12 @@ def unpack_chunk(kind: str, data: bytes, points: int, rows: int) -> Cells:
     if kind == "s":
         return Cells("f", _unshuffle(raw, points, "<f4").astype(np.float64), at)
     return Cells(kind, _unshuffle(raw, points, "<f8" if kind == "f" else "<i8"), at)
+
+
+def places_of(data: bytes) -> bytes:
+    """Answer what tells the rows of a chunk: the same bytes for the same rows, if it has as many values."""
+    (length,) = _LENGTH.unpack_from(data)
+    return data[4 : 4 + length]
 
 
 def unpack_stats(stats: bytes) -> tuple[np.ndarray, np.ndarray | None]:

@@ -26,7 +26,9 @@ def edit_records(changes: Mapping[str, Any]) -> list[tuple[Kind, dict[str, Any]]
     """
     unknown = set(changes) - {*_FIELDS, "config", "summary"}
     if unknown:
-        raise UsageError(f"{min(unknown)!r} of a run cannot be edited; these can: {', '.join(_FIELDS)}, config, summary.")
+        raise UsageError(
+            f"{min(unknown)!r} of a run cannot be edited; these can: {', '.join(_FIELDS)}, config, summary."
+        )
     found: list[tuple[Kind, dict[str, Any]]] = []
     fields = {name: changes[name] for name in _FIELDS if name in changes}
     if fields:

@@ -81,7 +81,7 @@ class All(NamedTuple):
         return all(part.holds(run) for part in self.parts)
 
 
-class Any_(NamedTuple):
+class Either(NamedTuple):
     """True where one part is."""
 
     parts: Sequence[Condition]
@@ -115,7 +115,7 @@ class Test(NamedTuple):
         return self.passes(value)
 
 
-Condition = All | Any_ | Not | Test
+Condition = All | Either | Not | Test
 
 
 def parse_filter(filter: Mapping[str, Any] | None) -> Condition:
@@ -192,7 +192,7 @@ class _Parser:
                 if not isinstance(value, (list, tuple)) or not value:
                     raise UsageError(f"{name} takes a list of filters, got {_shown(value)}.")
                 inner = [self.conditions(part, depth - 1) for part in value]
-                parts.append(All(inner) if name == "$and" else Any_(inner) if name == "$or" else Not(Any_(inner)))
+                parts.append(All(inner) if name == "$and" else Either(inner) if name == "$or" else Not(Either(inner)))
             elif name == "$not":
                 parts.append(Not(self.conditions(value, depth - 1)))
             elif name.startswith("$"):
@@ -223,7 +223,9 @@ class _Parser:
                 if not isinstance(operand, (list, tuple)) or len(operand) > 10_000:
                     raise UsageError(f"{operator} takes a list of at most 10,000 values, got {_shown(operand)}.")
                 tests: list[Condition] = [Test(key, _equals(_operand(key, item))) for item in operand]
-                parts.append(All(tests) if operator == "$all" else Any_(tests) if operator == "$in" else Not(Any_(tests)))
+                parts.append(
+                    All(tests) if operator == "$all" else Either(tests) if operator == "$in" else Not(Either(tests))
+                )
             elif operator == "$eq":
                 parts.append(Test(key, _equals(_operand(key, operand))))
             elif operator == "$ne":

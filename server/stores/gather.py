@@ -1,21 +1,16 @@
-"""Gathering what a chart is drawn from: statistics where many points share a bucket, the points themselves elsewhere.
-
-Statistics of `STAT_ROWS` neighbours go whole into the bucket of their middle where they are at most a quarter of a
-bucket wide. So a bucket's border moves by up to an eighth of a bucket, and its figures are exact for the points
-between its `x` and `x_last`. Groups that are wider, cut by the range, partly hidden or not in order are opened.
-"""
+"""Gathering what a chart is drawn from: statistics where many points share a bucket, the points themselves elsewhere."""
 
 from __future__ import annotations
 
 import sqlite3
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING
 
 import numpy as np
-from numpy.typing import NDArray
 
-from .buckets import ITEM, Points
-from .chunks import STAT_ROWS, Axes, unpack_axis_records, unpack_chunk, unpack_stats
+from .buckets import Points
+from .chunks import STAT_ROWS, Axes, places_of, unpack_chunk
+from .groups import ChunkRef, Flags, Groups, Piece
 from .rewinds import hidden
 from .rows import Cells, Floats, Ints
 from .source import Source
@@ -23,214 +18,123 @@ from .source import Source
 if TYPE_CHECKING:
     from .metrics import RunState
 
-Flags = NDArray[np.bool_]
-_WIDEST = 0.25  # of a bucket
-_POINTS = tuple[Floats, Floats, Ints]  # x, y, times
+_REFS = (  # `where` is one of our own conditions, its values are parameters
+    "SELECT c.id, s.id, s.stream, s.first_seq, s.last_seq, s.rows, c.kind, c.points"
+    " FROM chunks c CROSS JOIN slabs s ON s.id = c.slab"
+    " WHERE c.run = ? AND c.key = ?{where} ORDER BY s.stream, s.first_seq"
+)
+_Column = tuple[Ints, Floats, Ints]  # sequence numbers, values, times
 
 
-class _Chunk(NamedTuple):
-    """A chunk of the key, and its slab."""
+class Gathering:
+    """One question for the points of a key.
 
-    id: int
-    slab: int
-    stream: int
-    first_seq: int
-    last_seq: int
-    rows: int
-    kind: str
-    points: int
+    Args:
+        source: Where slabs and tails are opened.
+        db: A connection that sees one state of the file.
+        state: The run.
+        key: The key's number.
+        x: `_step`, `_time`, `_runtime`, or a metric.
+        start_ns: What `_runtime` counts from.
+    """
 
+    def __init__(
+        self, source: Source, db: sqlite3.Connection, state: RunState, key: int, x: str, start_ns: int
+    ) -> None:
+        self._source = source
+        self._db = db
+        self._state = state
+        self._key = key
+        self._x = x
+        self._start_ns = start_ns
+        self._over = None if x.startswith("_") and x in ("_step", "_time", "_runtime") else state.stats.place(x)
+        self._chunks: list[ChunkRef] = []
+        self._over_chunks: list[ChunkRef] = []
+        self._known: dict[int, tuple[Piece, Flags | None]] = {}
 
-class _Axis(NamedTuple):
-    """What stands on the x axis."""
+    def points(self, low: float | None, high: float | None, buckets: int, log_x: bool) -> Points:
+        """Gather; the range is seen to roughly here, exactly by `bucketed`."""
+        if self._x in ("_step", "_time", "_runtime"):
+            self._chunks = self._refs(self._key, *self._slab_limits(low, high))
+            tails = self._tails()
+        elif self._over is None:
+            return _joined([], None)
+        else:
+            self._chunks = self._refs(self._key)
+            found = self._tails_over_metric() if self._is_many(buckets) else None
+            if found is None or not self._is_aligned():
+                return self._all_over_metric()
+            tails = found
+        if not self._is_many(buckets):
+            return _joined([self._whole(index) for index in range(len(self._chunks))] + tails, None)
+        groups = (
+            Groups.over_metric(self._db, self._chunks, self._over_chunks)
+            if self._over is not None
+            else Groups.over_rows(self._db, self._chunks, None if self._x == "_step" else self._of_times)
+        )
+        groups.drop_hidden(self._state.rewinds, self._chunks)
+        groups.drop_outside(low, high)
+        opened = self._opened(groups, groups.is_open)
+        lowest, highest = groups.span(tails + opened, low, high)
+        wide = groups.wide(lowest, highest, buckets, log_x)
+        opened += self._opened(groups, wide)
+        groups.is_open |= wide
+        if groups.may_be_exact(buckets, over_steps=self._x == "_step"):
+            rest = groups.closed()
+            opened += self._opened(groups, rest)
+            groups.is_open |= rest
+        return _joined(opened + tails, groups.items())
 
-    name: str  # _step, _time or _runtime
-    start_ns: int
+    def _is_many(self, buckets: int) -> bool:
+        return sum(chunk.points for chunk in self._chunks) > STAT_ROWS * buckets
 
-    def of(self, axes: Axes) -> Floats:
-        """Answer the x of each row."""
-        if self.name == "_step":
-            return axes.steps.astype(np.float64)
-        return self.of_times(axes.times)
+    # --- over steps and time -------------------------------------------------------------
 
-    def of_times(self, times: Ints) -> Floats:
-        return times.astype(np.float64) if self.name == "_time" else (times - self.start_ns) / 1e9
+    def _refs(self, key: int, where: str = "", values: Sequence[float] = ()) -> list[ChunkRef]:
+        sql = _REFS.format(where=where)
+        return [ChunkRef(*row) for row in self._db.execute(sql, (self._state.id, key, *values))]
 
-    def slab_limits(self, low: float | None, high: float | None) -> tuple[str, list[float]]:
+    def _slab_limits(self, low: float | None, high: float | None) -> tuple[str, list[float]]:
         """Answer the condition that a slab may hold points of the range."""
-        names = ("s.max_step", "s.min_step") if self.name == "_step" else ("s.max_time", "s.min_time")
+        names = ("s.max_step", "s.min_step") if self._x == "_step" else ("s.max_time", "s.min_time")
         where, values = "", []
         for name, sign, limit, margin in ((names[0], ">=", low, -1e3), (names[1], "<=", high, 1e3)):
             if limit is not None and np.isfinite(limit):
                 where += f" AND {name} {sign} ?"
-                if self.name == "_runtime":
-                    limit = limit * 1e9 + self.start_ns
-                values.append(float(limit) + (0.0 if self.name == "_step" else margin))
+                if self._x == "_runtime":
+                    limit = limit * 1e9 + self._start_ns
+                values.append(float(limit) + (0.0 if self._x == "_step" else margin))
         return where, values
 
+    def _of_times(self, times: Ints) -> Floats:
+        return times.astype(np.float64) if self._x == "_time" else (times - self._start_ns) / 1e9
 
-def gather(
-    source: Source,
-    db: sqlite3.Connection,
-    state: RunState,
-    key: int,
-    x: str,
-    start_ns: int,
-    low: float | None,
-    high: float | None,
-    buckets: int,
-    log_x: bool,
-) -> Points:
-    """Gather the points of a key over steps or time; the range is seen to roughly here, exactly by `bucketed`."""
-    axis = _Axis(x, start_ns)
-    where, values = axis.slab_limits(low, high)
-    chunks = [
-        _Chunk(*row)
-        for row in db.execute(
-            "SELECT c.id, s.id, s.stream, s.first_seq, s.last_seq, s.rows, c.kind, c.points"
-            " FROM chunks c CROSS JOIN slabs s ON s.id = c.slab"
-            f" WHERE c.run = ? AND c.key = ?{where} ORDER BY s.stream, s.first_seq",
-            (state.id, key, *values),
-        )
-    ]
-    opened = _Opened(source, db, state, axis, chunks)
-    parts = [_of_rows(tail.cells.get(state.stats.names[key]), Axes(tail.steps, tail.times, tail.seqs), stream, axis, state)
-             for stream, tail in source.tails(db, state.id)]
-    points = [part for part in parts if part is not None]
-    if sum(chunk.points for chunk in chunks) <= STAT_ROWS * buckets:
-        points = [opened.whole(index) for index in range(len(chunks))] + points
-        return _joined(points, None)
-    groups = _Groups(db, chunks, axis)
-    groups.drop_hidden(state, chunks)
-    groups.drop_outside(low, high)
-    opened_points = opened.groups(groups, groups.is_open)
-    lowest, highest = groups.span(points + opened_points, low, high)
-    wide = groups.wide(lowest, highest, buckets, log_x)
-    opened_points += opened.groups(groups, wide)
-    groups.is_open |= wide
-    if axis.name == "_step" and groups.may_be_exact(buckets):
-        rest = groups.closed()
-        opened_points += opened.groups(groups, rest)
-        groups.is_open |= rest
-    return _joined(opened_points + points, groups.items())
+    def _x_of(self, axes: Axes) -> Floats:
+        return axes.steps.astype(np.float64) if self._x == "_step" else self._of_times(axes.times)
 
+    def _piece(self, stream: int, axes: Axes, cells: Cells) -> tuple[Piece, Flags | None]:
+        """Answer the points of a column of rows, and which of them are hidden."""
+        values, at = cells.numbers()
+        x, times = self._x_of(axes), axes.times
+        gone = hidden(self._state.rewinds, stream, axes.steps, times, axes.seqs)
+        if at is not None:
+            x, times, gone = x[at], times[at], None if gone is None else gone[at]
+        return (x, values, times), gone
 
-class _Groups:
-    """The statistics of all groups of `STAT_ROWS` points in the chunks, side by side."""
+    def _tails(self) -> list[Piece]:
+        name = self._state.stats.names[self._key]
+        return [
+            _shown(*self._piece(stream, Axes(tail.steps, tail.times, tail.seqs), tail.cells[name]))
+            for stream, tail in self._source.tails(self._db, self._state.id)
+            if name in tail.cells
+        ]
 
-    def __init__(self, db: sqlite3.Connection, chunks: Sequence[_Chunk], axis: _Axis) -> None:
-        stats, records, owners = [], [], []
-        for index, chunk in enumerate(chunks):
-            (raw,) = db.execute("SELECT stats FROM chunks WHERE id = ?", (chunk.id,)).fetchone()
-            found, own = unpack_stats(raw)
-            if own is None:
-                (raw,) = db.execute("SELECT stats FROM slabs WHERE id = ?", (chunk.slab,)).fetchone()
-                own = unpack_axis_records(raw)
-            stats.append(found)
-            records.append(own)
-            owners.append(np.full(len(found), index))
-        self.stats = np.concatenate(stats)
-        self.axis = np.concatenate(records)
-        self.chunk = np.concatenate(owners)
-        self.place = np.concatenate([np.arange(len(part)) for part in stats])
-        if axis.name == "_step":
-            self.x, self.x_last = self.axis["min_step"], self.axis["max_step"]
-        else:
-            self.x, self.x_last = axis.of_times(self.axis["min_time"]), axis.of_times(self.axis["max_time"])
-        self.is_gone: Flags = np.zeros(len(self.stats), np.bool_)
-        self.is_open: Flags = (self.axis["sorted"] == 0) | ~np.isfinite(self.x_last - self.x)
+    def _whole(self, index: int) -> Piece:
+        return _shown(*self._open(index))
 
-    def drop_hidden(self, state: RunState, chunks: Sequence[_Chunk]) -> None:
-        """Leave out what rewinds hide; open what they hide a part of."""
-        for rewind in state.rewinds:
-            is_own = np.array([chunk.stream == rewind.stream for chunk in chunks])[self.chunk]
-            ends = np.array([chunk.last_seq < rewind.seq for chunk in chunks])[self.chunk]
-            begins = np.array([chunk.first_seq < rewind.seq for chunk in chunks])[self.chunk]
-            all_before = np.where(is_own, ends, self.axis["max_time"] < rewind.time_ns)
-            some_before = np.where(is_own, begins, self.axis["min_time"] < rewind.time_ns)
-            gone = all_before & (self.axis["min_step"] > rewind.step)
-            self.is_gone |= gone
-            self.is_open |= some_before & (self.axis["max_step"] > rewind.step) & ~gone
-        self.is_open &= ~self.is_gone
-
-    def drop_outside(self, low: float | None, high: float | None) -> None:
-        """Leave out what is outside the range; open what it cuts."""
-        if low is not None:
-            self.is_gone |= self.x_last < low
-            self.is_open |= self.x < low
-        if high is not None:
-            self.is_gone |= self.x > high
-            self.is_open |= self.x_last > high
-        self.is_open &= ~self.is_gone
-
-    def closed(self) -> Flags:
-        """Answer which groups are told by their statistics."""
-        return ~(self.is_gone | self.is_open)
-
-    def span(self, points: Sequence[_POINTS], low: float | None, high: float | None) -> tuple[float, float]:
-        """Answer where the axis begins and ends."""
-        closed = self.closed()
-        lows = [self.x[closed], *(part[0] for part in points)]
-        highs = [self.x_last[closed], *(part[0] for part in points)]
-        lowest = min((float(part.min()) for part in lows if len(part)), default=0.0)
-        highest = max((float(part.max()) for part in highs if len(part)), default=0.0)
-        return (
-            lowest if low is None or not np.isfinite(low) else low,
-            highest if high is None or not np.isfinite(high) else high,
-        )
-
-    def wide(self, lowest: float, highest: float, buckets: int, log_x: bool) -> Flags:
-        """Answer which groups are too wide to go into one bucket."""
-        closed = self.closed()
-        if not log_x:
-            return closed & (self.x_last - self.x > (highest - lowest) / buckets * _WIDEST)
-        positive = closed & (self.x > 0)
-        if not positive.any():
-            return closed & (self.x_last > self.x)
-        floor = lowest if lowest > 0 else float(self.x[positive].min())
-        width = (np.log(max(highest, floor)) - np.log(floor)) / buckets
-        with np.errstate(divide="ignore", invalid="ignore"):
-            fits = positive & (np.log(self.x_last) - np.log(self.x) <= width * _WIDEST)
-        return closed & ~fits & ~((self.x_last == self.x) | (self.x_last <= 0))
-
-    def may_be_exact(self, buckets: int) -> bool:
-        """Answer whether so few steps may be different that each has its own bucket, and nobody knows yet."""
-        closed = self.closed()
-        if not (closed & (self.x_last > self.x)).any():
-            return False
-        return int((self.axis["distinct"][closed].astype(np.int64) - 1).sum()) < buckets
-
-    def items(self) -> np.ndarray | None:
-        """Answer the groups that stay closed."""
-        closed = self.closed()
-        if not closed.any():
-            return None
-        stats, axis = self.stats[closed], self.axis[closed]
-        found = np.zeros(len(stats), ITEM)
-        found["x"], found["x_last"] = self.x[closed], self.x_last[closed]
-        found["t_first"], found["t_last"] = axis["min_time"], axis["max_time"]
-        for name in ("first", "last", "min", "max", "sum", "count", "nan", "posinf", "neginf"):
-            found[name] = stats[name]
-        return found
-
-
-class _Opened:
-    """Decodes chunks, each once."""
-
-    def __init__(
-        self, source: Source, db: sqlite3.Connection, state: RunState, axis: _Axis, chunks: Sequence[_Chunk]
-    ) -> None:
-        self._source, self._db, self._state, self._axis, self._chunks = source, db, state, axis, chunks
-        self._known: dict[int, tuple[_POINTS, Flags | None]] = {}
-
-    def whole(self, index: int) -> _POINTS:
-        """Answer the visible points of a chunk."""
-        points, gone = self._open(index)
-        return points if gone is None else (points[0][~gone], points[1][~gone], points[2][~gone])
-
-    def groups(self, groups: _Groups, which: Flags) -> list[_POINTS]:
+    def _opened(self, groups: Groups, which: Flags) -> list[Piece]:
         """Answer the visible points of these groups."""
-        found: list[_POINTS] = []
+        found: list[Piece] = []
         chosen = np.flatnonzero(which)
         if not len(chosen):
             return found
@@ -241,93 +145,118 @@ class _Opened:
             keep = np.zeros(-(-count // STAT_ROWS) * STAT_ROWS, np.bool_).reshape(-1, STAT_ROWS)
             keep[places] = True
             mask = keep.reshape(-1)[:count]
-            if gone is not None:
-                mask = mask & ~gone
-            found.append(points if mask.all() else (points[0][mask], points[1][mask], points[2][mask]))
+            if self._over is not None:
+                mask = mask & np.isfinite(points[0])  # what has no place on the axis is not drawn
+            found.append(_shown(points, ~mask if gone is None else ~mask | gone))
         return found
 
-    def _open(self, index: int) -> tuple[_POINTS, Flags | None]:
+    def _open(self, index: int) -> tuple[Piece, Flags | None]:
         if index not in self._known:
             chunk = self._chunks[index]
-            (data,) = self._db.execute("SELECT data FROM chunks WHERE id = ?", (chunk.id,)).fetchone()
             axes = self._source.axes(self._db, chunk.slab)
-            values, at = unpack_chunk(chunk.kind, data, chunk.points, chunk.rows).numbers()
-            x, times = self._axis.of(axes), axes.times
-            gone = hidden(self._state.rewinds, chunk.stream, axes.steps, times, axes.seqs)
-            if at is not None:
-                x, times, gone = x[at], times[at], None if gone is None else gone[at]
+            (x, values, times), gone = self._piece(chunk.stream, axes, self._cells(chunk))
+            if self._over is not None:
+                x, _ = self._cells(self._over_chunks[index]).numbers()
             self._known[index] = ((x, values, times), gone)
         return self._known[index]
 
+    def _cells(self, chunk: ChunkRef) -> Cells:
+        (data,) = self._db.execute("SELECT data FROM chunks WHERE id = ?", (chunk.id,)).fetchone()
+        return unpack_chunk(chunk.kind, data, chunk.points, chunk.rows)
 
-def _of_rows(cells: Cells | None, axes: Axes, stream: int, axis: _Axis, state: RunState) -> _POINTS | None:
-    if cells is None:
-        return None
-    values, at = cells.numbers()
-    x, times = axis.of(axes), axes.times
-    gone = hidden(state.rewinds, stream, axes.steps, times, axes.seqs)
-    if at is not None:
-        x, times, gone = x[at], times[at], None if gone is None else gone[at]
-    return (x, values, times) if gone is None else (x[~gone], values[~gone], times[~gone])
+    # --- over another metric -------------------------------------------------------------
+
+    def _is_aligned(self) -> bool:
+        """Answer whether the other metric stands in the very rows of the key, in all slabs that have it."""
+        over = {chunk.slab: chunk for chunk in self._refs(self._over or 0)}
+        for chunk in self._chunks:
+            other = over.get(chunk.slab)
+            if other is None or other.points != chunk.points or "o" in (chunk.kind, other.kind):
+                return False
+            if chunk.points != chunk.rows and self._places(chunk) != self._places(other):
+                return False
+            self._over_chunks.append(other)
+        return True
+
+    def _places(self, chunk: ChunkRef) -> bytes:
+        (data,) = self._db.execute("SELECT data FROM chunks WHERE id = ?", (chunk.id,)).fetchone()
+        return places_of(data)
+
+    def _tails_over_metric(self) -> list[Piece] | None:
+        """Answer the points in tails; None where the x of some of them is further back."""
+        key, over = self._state.stats.names[self._key], self._x
+        found: list[Piece] = []
+        for stream, tail in self._source.tails(self._db, self._state.id):
+            ours, theirs = tail.cells.get(key), tail.cells.get(over)
+            if ours is None:
+                continue
+            if theirs is None or not _same_rows(ours, theirs):
+                return None
+            (_, values, times), gone = self._piece(stream, Axes(tail.steps, tail.times, tail.seqs), ours)
+            x, _ = theirs.numbers()
+            out = ~np.isfinite(x)
+            found.append(_shown((x, values, times), out if gone is None else out | gone))
+        return found
+
+    def _all_over_metric(self) -> Points:
+        """Gather all points: for each its row's x, else the last one before it in the stream."""
+        ours = self._column(self._key)
+        theirs = self._column(self._over or 0)
+        points: list[Piece] = []
+        for stream, (seqs, values, times) in ours.items():
+            if stream not in theirs:
+                continue
+            x_seqs, x_values, _ = theirs[stream]
+            if len(seqs) == len(x_seqs) and np.array_equal(seqs, x_seqs):
+                points.append((x_values, values, times))
+                continue
+            before = np.searchsorted(x_seqs, seqs, side="right") - 1
+            has = before >= 0
+            points.append((x_values[before[has]], values[has], times[has]))
+        return _joined(points, None)
+
+    def _column(self, key: int) -> dict[int, _Column]:
+        """Answer the visible points of a key by stream."""
+        found: dict[int, list[_Column]] = {}
+
+        def take(stream: int, axes: Axes, cells: Cells) -> None:
+            values, at = cells.numbers()
+            seqs, times = axes.seqs, axes.times
+            gone = hidden(self._state.rewinds, stream, axes.steps, times, seqs)
+            if at is not None:
+                seqs, times, gone = seqs[at], times[at], None if gone is None else gone[at]
+            if gone is not None:
+                seqs, values, times = seqs[~gone], values[~gone], times[~gone]
+            found.setdefault(stream, []).append((seqs, values, times))
+
+        for chunk in self._refs(key):
+            take(chunk.stream, self._source.axes(self._db, chunk.slab), self._cells(chunk))
+        name = self._state.stats.names[key]
+        for stream, tail in self._source.tails(self._db, self._state.id):
+            if name in tail.cells:
+                take(stream, Axes(tail.steps, tail.times, tail.seqs), tail.cells[name])
+        columns = {}
+        for stream, parts in found.items():
+            seqs, values, times = zip(*parts, strict=True)
+            columns[stream] = (np.concatenate(seqs), np.concatenate(values), np.concatenate(times))
+        return columns
 
 
-def _joined(points: Sequence[_POINTS], items: np.ndarray | None) -> Points:
+def _shown(points: Piece, gone: Flags | None) -> Piece:
+    if gone is None or not gone.any():
+        return points
+    keep = ~gone
+    return points[0][keep], points[1][keep], points[2][keep]
+
+
+def _same_rows(one: Cells, other: Cells) -> bool:
+    if "o" in (one.kind, other.kind) or len(one.values) != len(other.values):
+        return False
+    return (one.at is None) == (other.at is None) and (one.at is None or np.array_equal(one.at, other.at))
+
+
+def _joined(points: Sequence[Piece], items: np.ndarray | None) -> Points:
     if not points:
         return Points(np.zeros(0), np.zeros(0), np.zeros(0, np.int64), items)
     x, y, times = (np.concatenate(parts) for parts in zip(*points, strict=True))
     return Points(x, y, times, items)
-
-
-def gather_custom(source: Source, db: sqlite3.Connection, state: RunState, key: int, x: str) -> Points | None:
-    """Gather the points of a key over another metric: its value in the row, else the last one before in the stream."""
-    place = state.stats.place(x)
-    if place is None:
-        return None
-    ours = _column(source, db, state, key)
-    theirs = _column(source, db, state, place)
-    points: list[_POINTS] = []
-    for stream, (seqs, values, times) in ours.items():
-        if stream not in theirs:
-            continue
-        x_seqs, x_values, _ = theirs[stream]
-        if len(seqs) == len(x_seqs) and np.array_equal(seqs, x_seqs):
-            points.append((x_values, values, times))
-            continue
-        before = np.searchsorted(x_seqs, seqs, side="right") - 1
-        has = before >= 0
-        points.append((x_values[before[has]], values[has], times[has]))
-    return _joined(points, None)
-
-
-def _column(source: Source, db: sqlite3.Connection, state: RunState, key: int) -> dict[int, tuple[Ints, Floats, Ints]]:
-    """Answer the visible points of a key by stream: sequence numbers, values, times."""
-    found: dict[int, list[tuple[Ints, Floats, Ints]]] = {}
-
-    def take(stream: int, axes: Axes, cells: Cells) -> None:
-        values, at = cells.numbers()
-        seqs, times = axes.seqs, axes.times
-        gone = hidden(state.rewinds, stream, axes.steps, times, seqs)
-        if at is not None:
-            seqs, times, gone = seqs[at], times[at], None if gone is None else gone[at]
-        if gone is not None:
-            seqs, values, times = seqs[~gone], values[~gone], times[~gone]
-        found.setdefault(stream, []).append((seqs, values, times))
-
-    for slab, stream, rows, kind, points, data in db.execute(
-        "SELECT s.id, s.stream, s.rows, c.kind, c.points, c.data FROM chunks c CROSS JOIN slabs s ON s.id = c.slab"
-        " WHERE c.run = ? AND c.key = ? ORDER BY s.stream, s.first_seq",
-        (state.id, key),
-    ).fetchall():
-        take(stream, source.axes(db, slab), unpack_chunk(kind, data, points, rows))
-    name = state.stats.names[key]
-    for stream, tail in source.tails(db, state.id):
-        if name in tail.cells:
-            take(stream, Axes(tail.steps, tail.times, tail.seqs), tail.cells[name])
-    return {
-        stream: (
-            np.concatenate([part[0] for part in parts]),
-            np.concatenate([part[1] for part in parts]),
-            np.concatenate([part[2] for part in parts]),
-        )
-        for stream, parts in found.items()
-    }

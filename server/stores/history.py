@@ -71,9 +71,7 @@ def _wanted(rows: Rows, keys: Sequence[str] | None, low: float | None, high: flo
     return rows if keys is None else rows.only(keys)
 
 
-def _split(
-    held: list[tuple[int, Rows]], limit: float, *, is_last: bool
-) -> tuple[Rows | None, list[tuple[int, Rows]]]:
+def _split(held: list[tuple[int, Rows]], limit: float, *, is_last: bool) -> tuple[Rows | None, list[tuple[int, Rows]]]:
     """Take the rows below `limit` out, in order."""
     ready: list[tuple[int, Rows]] = []
     rest: list[tuple[int, Rows]] = []

@@ -130,7 +130,8 @@ class SqliteMetadata:
             return
         row = db.execute(sa.select(runs.c.registers, runs.c.version).where(runs.c.id == run)).one()
         registers = Registers.decode(row.registers)
-        if any([registers.apply(stream, entry) for entry in kept]):
+        changes = [registers.apply(stream, entry) for entry in kept]  # all of them, so no generator
+        if any(changes):
             db.execute(
                 runs.update().where(runs.c.id == run).values(registers=registers.encode(), version=row.version + 1)
             )
@@ -247,14 +248,15 @@ class SqliteMetadata:
                 return None
             kept, arrived = self._streams(db, [row.id])
             told = db.execute(
-                sa.select(alerts).where(alerts.c.run == row.id).order_by(alerts.c.time_ns, alerts.c.stream, alerts.c.seq)
+                sa.select(alerts)
+                .where(alerts.c.run == row.id)
+                .order_by(alerts.c.time_ns, alerts.c.stream, alerts.c.seq)
             ).all()
         document = self._document(row.id, row.version, row.registers)
         metrics = self._metrics.state(path)
-        view = View(
-            path, row.created_ns, row.trashed_ns is not None, document, kept.get(row.id, []), arrived.get(row.id, 0),
-            metrics, now,
-        )  # fmt: skip
+        trashed = row.trashed_ns is not None
+        streams_, arrived_ns = kept.get(row.id, []), arrived.get(row.id, 0)
+        view = View(path, row.created_ns, trashed, document, streams_, arrived_ns, metrics, now)
         main = latest_main(view.streams)
         return RunDetail(
             run=view.row(),
@@ -340,12 +342,12 @@ class SqliteMetadata:
         with self._tables.read() as db:
             rows = db.execute(sa.select(*columns, runs.c.version).where(*where)).all()
             kept, arrived = self._streams(db, where)
-            unknown = [
-                row.id for row in rows if (d := self._documents.get(row.id)) is None or d.version < row.version
-            ]
+            unknown = [row.id for row in rows if (d := self._documents.get(row.id)) is None or d.version < row.version]
             for low in range(0, len(unknown), 500):
                 part = unknown[low : low + 500]
-                for row in db.execute(sa.select(runs.c.id, runs.c.version, runs.c.registers).where(runs.c.id.in_(part))):
+                for row in db.execute(
+                    sa.select(runs.c.id, runs.c.version, runs.c.registers).where(runs.c.id.in_(part))
+                ):
                     self._document(row.id, row.version, row.registers)
             if metrics is None:
                 metrics = self._metrics.states(entity, project)
@@ -353,12 +355,10 @@ class SqliteMetadata:
             found = []
             for run, *names, created_ns, trashed_ns, _ in rows:
                 path = RunPath(*names)
-                found.append(
-                    View(
-                        path, created_ns, trashed_ns is not None, documents[run], kept.get(run, []),
-                        arrived.get(run, 0), metrics.get(path), now,
-                    )  # fmt: skip
-                )
+                known = metrics.get(path)
+                trashed = trashed_ns is not None
+                of_run, arrived_ns = kept.get(run, []), arrived.get(run, 0)
+                found.append(View(path, created_ns, trashed, documents[run], of_run, arrived_ns, known, now))
         return found
 
     def _document(self, run: int, version: int, data: bytes) -> Document:
@@ -368,9 +368,7 @@ class SqliteMetadata:
                 known = self._documents[run] = Document(version, data)
             return known
 
-    def _streams(
-        self, db: sa.Connection, which: Sequence[Any]
-    ) -> tuple[dict[int, list[StreamRow]], dict[int, int]]:
+    def _streams(self, db: sa.Connection, which: Sequence[Any]) -> tuple[dict[int, list[StreamRow]], dict[int, int]]:
         """Answer the streams by run, and when one of a run last came over the network."""
         query = sa.select(streams)
         if which and isinstance(which[0], int):

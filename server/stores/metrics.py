@@ -25,11 +25,12 @@ from .buckets import bucketed
 from .chunks import SLAB_ROWS, pack_axes, pack_chunk
 from .cursors import fresh, last_seq
 from .database import Database
-from .gather import Source, gather, gather_custom
+from .gather import Gathering
 from .history import walk
 from .keystats import KeyStats
 from .rewinds import Rewind, visible
 from .rows import Rows
+from .source import Source
 
 VERSION = 1
 _SCHEMA = (
@@ -53,6 +54,15 @@ _SCHEMA = (
     " kind TEXT NOT NULL, points INTEGER NOT NULL, stats BLOB NOT NULL, data BLOB NOT NULL)",
     "CREATE INDEX chunks_of_key ON chunks (run, key, slab)",
     "CREATE INDEX chunks_of_slab ON chunks (slab)",
+)
+
+_FORGET = (
+    "DELETE FROM chunks WHERE run = ?",
+    "DELETE FROM slabs WHERE run = ?",
+    "DELETE FROM tails WHERE run = ?",
+    "DELETE FROM rewinds WHERE run = ?",
+    "DELETE FROM streams WHERE run = ?",
+    "DELETE FROM runs WHERE id = ?",
 )
 
 TAIL_POINTS = 1 << 20  # a tail of very many keys is cut into slabs before it has SLAB_ROWS rows
@@ -136,9 +146,7 @@ class SqliteMetrics:
         stats = state.stats.copy()
         known = tuple(state.rewinds)
         if rewinds:
-            db.executemany(
-                "INSERT INTO rewinds VALUES (?, ?, ?, ?, ?)", [(state.id, *rewind) for rewind in rewinds]
-            )
+            db.executemany("INSERT INTO rewinds VALUES (?, ?, ?, ?, ?)", [(state.id, *rewind) for rewind in rewinds])
             known += tuple(rewinds)
         if rows is not None:
             stats.add(rows.cells)
@@ -150,7 +158,9 @@ class SqliteMetrics:
         version = state.version + 1
         db.execute("UPDATE runs SET version = ? WHERE id = ?", (version, state.id))
         if has_cut or rewinds:
-            covered = dict(db.execute("SELECT stream, max(last_seq) FROM tails WHERE run = ? GROUP BY stream", (state.id,)))
+            covered = dict(
+                db.execute("SELECT stream, max(last_seq) FROM tails WHERE run = ? GROUP BY stream", (state.id,))
+            )
             db.execute(
                 "UPDATE runs SET stats = ?, covered = ? WHERE id = ?",
                 (stats.encode(), _encoder.encode(covered), state.id),
@@ -249,9 +259,8 @@ class SqliteMetrics:
         with self._db.write() as db:
             row = db.execute("SELECT id FROM runs WHERE entity = ? AND project = ? AND run = ?", path).fetchone()
             if row:
-                for table in ("chunks", "slabs", "tails", "rewinds", "streams"):
-                    db.execute(f"DELETE FROM {table} WHERE run = ?", row)
-                db.execute("DELETE FROM runs WHERE id = ?", row)
+                for statement in _FORGET:
+                    db.execute(statement, row)
         with self._lock:
             if gone := self._states.pop(path, None):
                 self._cached_keys -= gone.stats.count
@@ -288,13 +297,12 @@ class SqliteMetrics:
     def states(self, entity: str | None = None, project: str | None = None) -> dict[RunPath, RunState]:
         """Answer what is held of all runs (of a project): statistics of many runs at the price of few reads."""
         found: dict[RunPath, RunState] = {}
-        where, values = "", []
-        for name, value in (("entity", entity), ("project", project)):
-            if value is not None:
-                where += f"{' AND' if where else ' WHERE'} {name} = ?"
-                values.append(value)
         with self._db.read() as db:
-            rows = db.execute(f"SELECT entity, project, run, id, version FROM runs{where}", values).fetchall()
+            rows = db.execute(
+                "SELECT entity, project, run, id, version FROM runs"
+                " WHERE (?1 IS NULL OR entity = ?1) AND (?2 IS NULL OR project = ?2)",
+                (entity, project),
+            ).fetchall()
             known = self._states
             for *names, run, version in rows:
                 path = RunPath(*names)
@@ -323,11 +331,9 @@ class SqliteMetrics:
             place = state.stats.place(key) if state else None
             if state is None or place is None:
                 return bucketed(path, key, None, low, high, buckets, log_x)
-            if x not in ("_step", "_time", "_runtime"):
-                points = gather_custom(self._source, db, state, place, x)
-                return bucketed(path, key, points, low, high, buckets, log_x)
             start = (state.stats.first_time or 0) if start_ns is None else start_ns
-            points = gather(self._source, db, state, place, x, start, low, high, buckets, log_x)
+            gathering = Gathering(self._source, db, state, place, x, start)
+            points = gathering.points(low, high, max(1, buckets), log_x)
         return bucketed(path, key, points, low, high, buckets, log_x)
 
     def history(
@@ -352,9 +358,7 @@ class SqliteMetrics:
     # --- what is held in memory ----------------------------------------------------------
 
     def _state(self, db: sqlite3.Connection, path: RunPath) -> RunState | None:
-        row = db.execute(
-            "SELECT id, version FROM runs WHERE entity = ? AND project = ? AND run = ?", path
-        ).fetchone()
+        row = db.execute("SELECT id, version FROM runs WHERE entity = ? AND project = ? AND run = ?", path).fetchone()
         if row is None:
             return None
         known = self._states.get(path)

@@ -74,7 +74,9 @@ class _Counts:
             elif name.startswith("GROUPREF"):
                 raise UsageError("the pattern refers back to a group; that is not offered.")
             elif name == "BRANCH" and inside:
-                raise UsageError("the pattern repeats a choice; write it as a set such as [ab]*, or without repetition.")
+                raise UsageError(
+                    "the pattern repeats a choice; write it as a set such as [ab]*, or without repetition."
+                )
             else:
                 for part in _parts(argument):
                     self.walk(part, inside=inside)

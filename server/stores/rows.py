@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from array import array
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
 from typing import Any, NamedTuple
 
 import msgspec
@@ -69,7 +70,8 @@ class Cells(NamedTuple):
         return Cells(self.kind, _picked(self.values, found[at]), None if len(at) == len(keep) else at)
 
 
-class Rows(NamedTuple):
+@dataclass(frozen=True)
+class Rows:
     """Rows of one stream, in order of writing.
 
     Args:
@@ -96,9 +98,13 @@ class Rows(NamedTuple):
     @property
     def bytes(self) -> int:
         """About how much memory they take."""
-        return 24 * len(self) + 100 * len(self.cells) + sum(
-            len(cells.values) * (64 if cells.kind == "o" else 8 if cells.at is None else 16)
-            for cells in self.cells.values()
+        return (
+            24 * len(self)
+            + 100 * len(self.cells)
+            + sum(
+                len(cells.values) * (64 if cells.kind == "o" else 8 if cells.at is None else 16)
+                for cells in self.cells.values()
+            )
         )
 
     @classmethod
@@ -154,11 +160,11 @@ class Rows(NamedTuple):
         """Answer the rows that have one of these keys, and nothing but those keys."""
         cells = {key: self.cells[key] for key in keys if key in self.cells}
         if any(column.at is None for column in cells.values()):
-            return self._replace(cells=cells)
+            return replace(self, cells=cells)
         has = np.zeros(len(self), np.bool_)
         for column in cells.values():
             has[column.at] = True
-        return self._replace(cells=cells).pick(np.flatnonzero(has))
+        return replace(self, cells=cells).pick(np.flatnonzero(has))
 
     def blocks(self, first_seq: int, size: int) -> Iterator[Block]:
         """Cut the rows into blocks of at most `size` rows, numbered from `first_seq` on."""
@@ -239,9 +245,7 @@ def _joined(pieces: Sequence[tuple[int, int, Cells]], rows: int) -> Cells:
         values = np.concatenate([cells.values for _, _, cells in pieces]).astype(_dtype(kind), copy=False)
     if len(values) == rows:
         return Cells(kind, values)
-    at = [
-        base + (np.arange(count, dtype=np.int64) if cells.at is None else cells.at) for base, count, cells in pieces
-    ]
+    at = [base + (np.arange(count, dtype=np.int64) if cells.at is None else cells.at) for base, count, cells in pieces]
     return Cells(kind, values, np.concatenate(at))
 
 
