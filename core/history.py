@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from .journal import Block, StreamReader
+from .journal.block import flatten
 from .limits import CRASHED_AFTER_SECONDS
 from .metrics import Definitions, summarise
 from .names import from_folder
@@ -184,7 +185,7 @@ def apply(run: StoredRun, control: Control) -> None:
     elif control.kind == Kind.CONFIG:
         patch(run.config, body)
     elif control.kind == Kind.SUMMARY:
-        for key, value in (body.get("set") or {}).items():
+        for key, value in flatten(body.get("set") or {}):
             run.by_hand[key] = (value, control.time_ns)
             run.taken_away.pop(key, None)
         for path in body.get("remove") or ():

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import os
 from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -21,9 +22,10 @@ if TYPE_CHECKING:
 
 
 def index_folder(root: Path) -> Path:
-    """Answer the folder of the index of a folder of runs."""
-    digest = hashlib.sha256(str(root.absolute()).encode("utf-8", "surrogateescape")).hexdigest()
-    return cache_root() / "index" / digest[:16]
+    """Answer the folder of the index of a folder of runs: the one that `tracker ui` keeps."""
+    # As `server.run.index_folder`, which comes with a web server; a test holds them together.
+    mark = hashlib.sha256(os.fsencode(root.resolve())).hexdigest()[:16]
+    return cache_root() / f"index-{mark}"
 
 
 def edit(folder: Path, changes: Mapping[str, Any]) -> None:
