@@ -5,6 +5,7 @@ from __future__ import annotations
 import multiprocessing
 import sys
 import time
+from collections import deque
 from pathlib import Path
 
 import click
@@ -65,13 +66,12 @@ def _train_aside(runs: int, epochs: int, folder: Path) -> None:
 
 def train_all(runs: int, epochs: int, folder: Path) -> None:
     """Train one run after the other, and show how far it is."""
-    from ..demo.digits import trials, train
+    from ..demo.digits import train, trials
 
     began = time.monotonic()
     for number, trial in enumerate(trials(runs), 1):
         hidden = "-".join(map(str, trial["hidden"]))
         label = f"run {number}/{runs}  lr {trial['lr']:<7.4g} hidden {hidden:<7}"
-        last = None
         if output.is_terminal():
             with click.progressbar(
                 train(trial, epochs, folder),
@@ -79,10 +79,8 @@ def train_all(runs: int, epochs: int, folder: Path) -> None:
                 label=label,
                 item_show_func=lambda epoch: epoch and f"accuracy {epoch.val_accuracy:.3f}",
             ) as bar:
-                for last in bar:
-                    pass
+                deque(bar, maxlen=0)
         else:
-            for last in train(trial, epochs, folder):
-                pass
-            click.echo(f"{label}  {epochs} epochs  accuracy {last.val_accuracy if last else 0:.3f}")
+            (last,) = deque(train(trial, epochs, folder), maxlen=1)
+            click.echo(f"{label}  {epochs} epochs  accuracy {last.val_accuracy:.3f}")
     click.echo(f"{runs} runs of {epochs} epochs in {output.duration(time.monotonic() - began)}, kept in {folder}.")

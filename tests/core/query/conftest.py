@@ -9,6 +9,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+
 import tracker
 from tracker import Api
 from tracker.core.current import leave

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+
 import tracker
 from tracker import Api
 from tracker.core.query import Run
@@ -48,7 +49,7 @@ def test_runs_come_in_pages_and_in_order(api: Api) -> None:
     assert [run.id for run in runs] == ["run0", "run1", "run2", "run3", "run4"]
     assert [run.id for run in runs[3:]] == ["run3", "run4"]
     assert runs[-1].id == "run4"
-    assert [run.id for run in api.runs("local/digits", order="-summary_metrics.loss")][0] == "run0"
+    assert api.runs("local/digits", order="-summary_metrics.loss")[0].id == "run0"
     assert [run.id for run in api.runs("digits", order="-config.lr")] == ["run4", "run3", "run2", "run1", "run0"]
     with pytest.raises(IndexError):
         runs[5]
@@ -232,5 +233,5 @@ def test_the_index_is_the_one_of_the_dashboard(root: Path) -> None:
 
 
 def test_no_server_is_said(home: Path) -> None:
-    with Api(base_url="http://127.0.0.1:9") as api, pytest.raises(tracker.TransportError, match="127.0.0.1:9"):
+    with Api(base_url="http://127.0.0.1:9") as api, pytest.raises(tracker.TransportError, match=r"127\.0\.0\.1:9"):
         api.projects()
