@@ -95,7 +95,7 @@ def serve(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Callable[..., Se
         port = port or free_port()
         environment = {**os.environ, "TRACKER_CACHE_DIR": str(tmp_path_factory.mktemp("cache"))}
         environment.pop("TRACKER_DIR", None)
-        command = [sys.executable, "-m", "tracker.server.run", "--root", str(folder), "--port", str(port)]
+        command = [sys.executable, "-m", "tracker.core.cli", "ui", str(folder), "--port", str(port), "--no-browser"]
         log = tmp_path_factory.mktemp("log") / "server.txt"
         with log.open("wb") as output:
             process = subprocess.Popen(command, env=environment, stdout=output, stderr=subprocess.STDOUT)

@@ -8,8 +8,8 @@ import { emptyLine, lineBytes, type Line } from "./series";
 import type { LineQuery } from "./types";
 
 const waitMs = 8; // Panels that mount in one frame share requests.
-const maxLinesPerRequest = 240; // So the first charts are drawn while later ones are still being read.
-const maxRequests = 3; // Browsers open six connections; the event stream holds one.
+const maxLinesPerRequest = 120; // So the first charts are drawn while later ones are still being read.
+const maxRequests = 2; // More would share the same cores, and all charts would come late instead of one by one.
 const maxBytes = 96 * 1024 * 1024;
 
 interface Wanted {

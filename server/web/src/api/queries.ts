@@ -12,7 +12,9 @@ import { encodePath, fetchMetrics, fetchProjects, fetchRun, fetchRuns, RequestEr
 import type { LineStore } from "./lines";
 import type { Metric, Run, RunDetail, LineQuery } from "./types";
 
-const pageSize = 500;
+// The first page is what the sidebar and the charts show at once; the rest may take its time.
+const firstPage = 100;
+const pageSize = 1000;
 
 export const keys = {
   projects: ["projects"] as const,
@@ -41,7 +43,8 @@ export function useMetrics(entity: string, project: string) {
 export function useRuns(entity: string, project: string) {
   const query = useInfiniteQuery({
     queryKey: keys.runs(entity, project),
-    queryFn: ({ pageParam, signal }) => fetchRuns(entity, project, pageParam, pageSize, signal),
+    queryFn: ({ pageParam, signal }) =>
+      fetchRuns(entity, project, pageParam, pageParam === 0 ? firstPage : pageSize, signal),
     initialPageParam: 0,
     getNextPageParam: (last, pages) => {
       const have = pages.reduce((sum, page) => sum + page.runs.length, 0);

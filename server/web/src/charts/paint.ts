@@ -45,7 +45,11 @@ export function paint(u: uPlot, curves: readonly Curve[], options: PaintOptions)
       if (!curve.hasBand) continue;
       const strength = isFocused(curve) ? 1 : 0.15;
       const crowd = options.focus === null ? curves.length : 1;
-      band(ctx, curve, toX, toY, { fill: (0.24 * strength) / Math.sqrt(crowd), spike: 0.85 * strength, ratio });
+      band(ctx, curve, toX, toY, {
+        fill: strength * Math.max(0.012, Math.min(0.24, 0.8 / crowd)),
+        spike: 0.85 * strength,
+        ratio,
+      });
     }
   }
   for (const curve of order) {

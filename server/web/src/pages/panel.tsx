@@ -13,6 +13,7 @@ import { Guard } from "../ui/notice";
 
 const bucketGrain = 50; // Widths are rounded up to this, so that a small resize finds the lines it already has.
 const maxBuckets = 2000;
+const beside = 50; // What axis and padding take of a panel's width, about.
 
 export interface PanelData {
   metric: Metric;
@@ -65,7 +66,7 @@ export function PanelChart({ metric, runs, looks, view, change, width, isInView 
   const zoom = view.zoom?.axis === x ? view.zoom : null;
   const low = zoom?.low ?? null;
   const high = zoom?.high ?? null;
-  const buckets = Math.min(maxBuckets, Math.ceil(Math.max(width, 1) / bucketGrain) * bucketGrain);
+  const buckets = Math.min(maxBuckets, Math.ceil(Math.max(width - beside, 1) / bucketGrain) * bucketGrain);
   const query = useMemo<LineQuery>(() => {
     const unit = toAxisUnit(x);
     return { x, range: low === null || high === null ? null : [low / unit, high / unit], buckets };

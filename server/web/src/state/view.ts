@@ -135,7 +135,7 @@ export function matcher(pattern: string): (text: string) => boolean {
  * A value that answers at once to typing and dragging and reaches the address bar a moment later: browsers refuse
  * more than about a hundred changes of address in half a minute.
  */
-export function useDraft<T>(value: T, commit: (value: T) => void, delayMs = 180): [T, (value: T) => void] {
+export function useDraft<T>(value: T, commit: (value: T) => void, delayMs = 100): [T, (value: T) => void] {
   const [draft, setDraft] = useState(value);
   const timer = useRef<ReturnType<typeof setTimeout> | null>(null);
   useEffect(() => {
