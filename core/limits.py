@@ -6,8 +6,9 @@ from __future__ import annotations
 FIRST_SEGMENT_BYTES = 1 << 20  # small runs stay small; allocating it costs well under a millisecond
 SEGMENT_BYTES = 8 << 20  # long runs: one segment swap per some 35,000 rows of ten metrics
 MAX_PAYLOAD_BYTES = 4 << 20  # of one frame; a row beyond it is split
-MAX_BLOCK_BYTES = 256 << 20  # of one unpacked block: bounds what a hostile block may unfold to
 BLOCK_ROWS = 1024  # rows packed together: one takes a millisecond, so the training thread gets its turn
+BLOCK_BYTES = 4 << 20  # of the rows packed together, before packing; one row may be longer
+MAX_BLOCK_BYTES = 256 << 20  # of one unpacked block: bounds what a hostile block may unfold to
 
 # --- values -----------------------------------------------------------------------------
 MAX_VALUE_BYTES = 1 << 20  # of one encoded value (a string, say)
@@ -25,11 +26,21 @@ MAX_HELD_RECORDS_BYTES = 64 << 20  # kept in memory while the disk refuses; beyo
 # --- the sender -------------------------------------------------------------------------
 SEND_INTERVAL_SECONDS = 1.0
 MAX_BATCH_BYTES = 4 << 20  # of one request's body
+MIN_BATCH_BYTES = 64 << 10  # on a slow line batches shrink to this, so that each is acknowledged within seconds
+SLOW_BATCH_SECONDS = 2.0  # a batch that takes longer makes the next one smaller
 MAX_BATCH_ROWS = 16_384
+MAX_BATCH_RAW_BYTES = 16 << 20  # of unpacked rows read for one batch: bounds the sender's memory
+PACK_SLICE_BYTES = 64 << 10  # of rows packed before the sender lets the training thread have its turn
 CONNECT_TIMEOUT_SECONDS = 5.0
-READ_TIMEOUT_SECONDS = 20.0
+READ_TIMEOUT_SECONDS = 20.0  # for the whole answer, however it trickles
+MAX_ANSWER_BYTES = 64 << 10
+RETRY_AFTER_LIMIT_SECONDS = 600.0  # a server that asks for more is asked again by then
 BACKOFF_FIRST_SECONDS = 0.5
+BACKOFF_STEADY_SECONDS = 4.0  # reached after four failures; from there on a tenth of the outage
 BACKOFF_LIMIT_SECONDS = 60.0  # also the slow retry after a refused key
+BACKOFF_FINISHING_SECONDS = 0.5  # while finish() waits
+PATIENCE_SECONDS = 2.0  # an outage this short is not worth a sentence
+GAP_SECONDS = 2.0  # a hole in a live stream is looked at again after that, before it counts as damage
 FINISH_STALL_SECONDS = 10.0  # finish() returns this long after the server last acknowledged anything
 
 FINISH_SEAL_SECONDS = 2.0  # what is not sealed by then stays open, and is just as readable

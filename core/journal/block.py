@@ -10,14 +10,14 @@ from __future__ import annotations
 import sys
 from array import array
 from collections.abc import Iterator, Sequence
-from itertools import accumulate
+from itertools import accumulate, pairwise
 from operator import sub
 from typing import Any, NamedTuple
 
 import msgspec
 
 from ..errors import FormatError
-from ..limits import MAX_BLOCK_BYTES
+from ..limits import BLOCK_BYTES, BLOCK_ROWS, MAX_BLOCK_BYTES
 from ..values import encodable, from_extension, readable
 from .frame import ZSTD, Frame, encode_frame
 
@@ -28,9 +28,24 @@ else:
 
 BLOCK = 2
 _LEVEL = 3  # 3.7 bytes a point for ten metrics; 1 gives 4.0, 9 gives 3.7 at four times the cost
+# What from_rows may answer to rows that no row should look like.
+UNPACKABLE = (msgspec.DecodeError, OverflowError, RecursionError, ValueError)
+_MAX_OBJECT_BYTES = 32 << 20  # of all columns of texts and lists of a block; a byte of msgpack may unfold to 64
 _encoder = msgspec.msgpack.Encoder()
 _values_decoder = msgspec.msgpack.Decoder(list[Any], ext_hook=from_extension)
 _row_decoder = msgspec.msgpack.Decoder(tuple[int | float, int, dict[str, Any]], ext_hook=from_extension)
+
+
+class _Body(msgspec.Struct):
+    """The payload of a BLOCK frame, unpacked; more fields may come."""
+
+    n: int
+    steps: tuple[str, bytes]
+    times: bytes
+    columns: list[tuple[str, str, bytes | None, bytes]]
+
+
+_body_decoder = msgspec.msgpack.Decoder(_Body)
 
 
 class Column(NamedTuple):
@@ -134,18 +149,63 @@ class Block(NamedTuple):
             FormatError: The payload is no block, or unfolds to more than `MAX_BLOCK_BYTES`.
         """
         try:
-            payload = _decompress(frame.payload) if frame.flags & ZSTD else frame.payload
-            body = msgspec.msgpack.decode(payload)
-            count = body["n"]
-            kind, raw = body["steps"]
-            steps = _unshuffle(raw, "d") if kind == "f" else _running_sum(_unshuffle(raw, "q"))
-            times = _running_sum(_unshuffle(body["times"], "q"))
-            columns = {str(key): _column(kind, mask, raw, count) for key, kind, mask, raw in body["columns"]}
-        except (zstd.ZstdError, msgspec.DecodeError, KeyError, TypeError, ValueError) as error:
+            body = _body_decoder.decode(_decompress(frame.payload) if frame.flags & ZSTD else frame.payload)
+            if not 0 < body.n == frame.records:
+                raise ValueError(f"it tells of {body.n} rows, its frame of {frame.records}")
+            if sum(len(raw) for _, kind, _, raw in body.columns if kind == "o") > _MAX_OBJECT_BYTES:
+                raise ValueError("its columns of texts are too large")
+            kind, raw = body.steps
+            steps = _unshuffle(raw, "d", body.n) if kind == "f" else _running_sum(_unshuffle(raw, "q", body.n))
+            times = _running_sum(_unshuffle(body.times, "q", body.n))
+            columns = {key: _column(kind, mask, raw, body.n) for key, kind, mask, raw in body.columns}
+        except (zstd.ZstdError, *UNPACKABLE) as error:
             raise FormatError(f"the block at seq {frame.seq} cannot be unpacked: {error}") from error
-        if not 0 < count == frame.records == len(steps) == len(times):
-            raise FormatError(f"the block at seq {frame.seq} tells of {count} rows and holds {len(times)}.")
         return cls(frame.seq, steps, times, columns)
+
+
+class Packer:
+    """Gathers consecutive rows into blocks that are neither too long nor too large.
+
+    Args:
+        first_seq: The number of the first row to come.
+    """
+
+    def __init__(self, first_seq: int) -> None:
+        self.first_seq = first_seq
+        self.rows: list[bytes] = []
+        self._bytes = 0
+
+    @property
+    def next_seq(self) -> int:
+        """The number that the next row must have."""
+        return self.first_seq + len(self.rows)
+
+    def takes(self, payload: bytes) -> bool:
+        """Answer whether one more row fits."""
+        return len(self.rows) < BLOCK_ROWS and (not self.rows or self._bytes + len(payload) <= BLOCK_BYTES)
+
+    def add(self, payload: bytes) -> None:
+        """Take a row."""
+        self.rows.append(payload)
+        self._bytes += len(payload)
+
+    def blocks(self) -> Iterator[Block | tuple[int, bytes]]:
+        """Walk what was gathered: one block; around a row that cannot be packed, several, and that row as it is."""
+        yield from _blocks(self.first_seq, self.rows)
+
+
+def _blocks(first_seq: int, rows: list[bytes]) -> Iterator[Block | tuple[int, bytes]]:
+    if not rows:
+        return
+    try:
+        yield Block.from_rows(first_seq, rows)
+    except UNPACKABLE:
+        if len(rows) == 1:
+            yield first_seq, rows[0]
+            return
+        half = len(rows) // 2
+        yield from _blocks(first_seq, rows[:half])
+        yield from _blocks(first_seq + half, rows[half:])
 
 
 def decode_row(payload: bytes) -> tuple[int | float, int, dict[str, Any]]:
@@ -216,13 +276,14 @@ def _numbers(values: Sequence[Any]) -> array[Any]:
 
 def _column(kind: str, mask: bytes | None, raw: bytes, count: int) -> Column:
     present = None if mask is None else _unsqueeze(mask, count)
-    values: Sequence[Any]
-    if kind == "o":
-        values = _values_decoder.decode(raw)
-    else:
-        values = _unshuffle(raw, "d" if kind == "f" else "q")
-    if len(values) != (count if present is None else present.count(1)):
-        raise ValueError(f"a column of {len(values)} values where another number was announced")
+    held = count if present is None else present.count(1)
+    if typecode := _TYPECODES.get(kind):
+        return Column(kind, _unshuffle(raw, typecode, held), present)
+    if kind != "o":
+        raise ValueError(f"a column of the unknown kind {kind!r}")
+    values = _values_decoder.decode(raw)
+    if len(values) != held:
+        raise ValueError(f"a column of {len(values)} values where {held} were announced")
     return Column(kind, values, present)
 
 
@@ -231,26 +292,28 @@ def _shuffle(values: Sequence[Any]) -> bytes:
     return b"".join([raw[byte::8] for byte in range(8)])
 
 
-def _unshuffle(raw: bytes, typecode: str) -> array[Any]:
-    count = len(raw) // 8
+def _unshuffle(raw: bytes, typecode: str, count: int) -> array[Any]:
+    if len(raw) != 8 * count:
+        raise ValueError(f"a column of {len(raw)} bytes where {count} numbers were announced")
     plain = bytearray(len(raw))
     for byte in range(8):
         plain[byte::8] = raw[byte * count : (byte + 1) * count]
     return _little(array(typecode, bytes(plain)))
 
 
-def _little(values: Any) -> Any:
+def _little(values: Sequence[Any]) -> array[Any]:
+    numbers = values if isinstance(values, array) else array("q", values)
     if sys.byteorder == "big":  # pragma: no cover - no such machine at hand
-        values = array(values.typecode, values)
-        values.byteswap()
-    return values
+        numbers = array(numbers.typecode, numbers)
+        numbers.byteswap()
+    return numbers
 
 
 def _deltas(values: array[int]) -> array[int]:
     try:
         return array("q", [values[0], *map(sub, values[1:], values)])
     except OverflowError:  # steps at both ends of 64 bits: the differences wrap, and so do the sums
-        wrapped = [values[0], *((b - a + 2**63) % 2**64 - 2**63 for a, b in zip(values, values[1:], strict=False))]
+        wrapped = [values[0], *((b - a + 2**63) % 2**64 - 2**63 for a, b in pairwise(values))]
         return array("q", wrapped)
 
 
@@ -267,9 +330,12 @@ def _squeeze(present: bytes) -> bytes:
 
 
 def _unsqueeze(mask: bytes, count: int) -> bytes:
+    if len(mask) != (count + 7) // 8:
+        raise ValueError(f"a mask of {len(mask)} bytes for {count} rows")
     return f"{int.from_bytes(mask, 'little'):0{count}b}"[::-1][:count].encode().translate(_FROM_DIGITS)
 
 
+_TYPECODES = {"f": "d", "i": "q"}
 _TO_DIGITS = bytes([48, 49]) + bytes(254)
 _FROM_DIGITS = bytes(49) + b"\x01" + bytes(206)
 
@@ -278,4 +344,5 @@ def _decompress(data: bytes) -> bytes:
     size = zstd.get_frame_info(data).decompressed_size
     if size is None or size > MAX_BLOCK_BYTES:
         raise ValueError(f"it unfolds to {size} bytes, at most {MAX_BLOCK_BYTES} are taken")
-    return zstd.ZstdDecompressor().decompress(data, max_length=size)
+    unpacked: bytes = zstd.ZstdDecompressor().decompress(data, max_length=size)
+    return unpacked

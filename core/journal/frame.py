@@ -23,13 +23,16 @@ OVERHEAD_BYTES = HEADER.size + TRAILER.size
 
 ZSTD = 1  # flag: the payload is zstd-compressed
 
-# A segment begins with 32 bytes: what it is, its format's version, where its header ends, its first seq, when.
+# A segment begins with 32 bytes: what it is, its format's version, where its frames begin, the CRC of the header (taken
+# with zeros in its own place), its first seq or 0, when. These are the same in every version of the format.
 SEGMENT_MAGIC = b"\x89TKJ\r\n\x1a\n"  # as PNG's: shows up a transfer that changes line ends or strips a bit
 SEGMENT = struct.Struct("<8sHHIQq")
 VERSION = 1
 
 # A block may be larger than a row: it holds thousands.
 _LONGEST_BYTES = max(MAX_PAYLOAD_BYTES, 64 << 20)
+_SEQ_LIMIT = 2**63 - 2**16  # with the records of one frame it stays within 64 bits, signed
+_PATIENCE = 64
 
 
 class Frame(NamedTuple):
@@ -65,7 +68,13 @@ def encode_frame(kind: int, seq: int, payload: bytes, flags: int = 0, records: i
 
 def encode_segment_header(first_seq: int, time_ns: int) -> bytes:
     """Answer the 32 bytes a segment begins with."""
-    return SEGMENT.pack(SEGMENT_MAGIC, VERSION, SEGMENT.size, 0, first_seq, time_ns)
+    crc = zlib.crc32(SEGMENT.pack(SEGMENT_MAGIC, VERSION, SEGMENT.size, 0, first_seq, time_ns))
+    return SEGMENT.pack(SEGMENT_MAGIC, VERSION, SEGMENT.size, crc, first_seq, time_ns)
+
+
+def seq_of(frame: bytes) -> int:
+    """Answer the sequence number of the frame that `frame` begins with."""
+    return int(HEADER.unpack_from(frame)[5])
 
 
 def segment_start(data: bytes | memoryview) -> int:
@@ -78,15 +87,15 @@ def segment_start(data: bytes | memoryview) -> int:
     """
     if len(data) < SEGMENT.size:
         return 0
-    magic, version, size, _, _, _ = SEGMENT.unpack_from(data)
-    if magic != SEGMENT_MAGIC:
+    magic, version, start, crc, first_seq, time_ns = SEGMENT.unpack_from(data)
+    if magic != SEGMENT_MAGIC or crc != zlib.crc32(SEGMENT.pack(magic, version, start, 0, first_seq, time_ns)):
         return 0
     if version > VERSION:
         raise FormatError(
             f"the journal is of format {version}, this tracker reads up to {VERSION}. "
             "Update tracker to read it; the file was left as it is."
         )
-    return int(size)
+    return int(start)
 
 
 def scan(data: bytes | memoryview, start: int = 0) -> Iterator[Frame]:
@@ -99,16 +108,20 @@ def scan(data: bytes | memoryview, start: int = 0) -> Iterator[Frame]:
     Yields:
         Each frame whose CRC holds, in the order of the bytes.
     """
+    data = bytes(data)  # a memoryview cannot search
     view = memoryview(data)
-    size = len(view)
+    size = len(data)
     at = start
-    while at + OVERHEAD_BYTES <= size:
+    # Bytes made of nothing but false beginnings would take hours: each may announce megabytes for its CRC. Real damage
+    # never comes near this.
+    patience = _PATIENCE * size
+    while 0 <= at <= size - OVERHEAD_BYTES and patience >= 0:
         frame = _frame_at(view, at, size)
         if frame is None:
-            found = _find_magic(data, at + 1)
-            if found < 0:
-                return
-            at = found
+            if data.startswith(MAGIC, at):
+                length = HEADER.unpack_from(data, at)[4]
+                patience -= length if at + OVERHEAD_BYTES + length <= size else 0
+            at = data.find(MAGIC, at + 1)
         else:
             yield frame
             at = frame.end
@@ -116,7 +129,7 @@ def scan(data: bytes | memoryview, start: int = 0) -> Iterator[Frame]:
 
 def _frame_at(view: memoryview, at: int, size: int) -> Frame | None:
     magic, kind, flags, records, length, seq = HEADER.unpack_from(view, at)
-    if magic != MAGIC or length > _LONGEST_BYTES:
+    if magic != MAGIC or length > _LONGEST_BYTES or not records or not 0 < seq < _SEQ_LIMIT:
         return None
     body = at + HEADER.size
     end = body + length
@@ -127,14 +140,3 @@ def _frame_at(view: memoryview, at: int, size: int) -> Frame | None:
     if crc != TRAILER.unpack_from(view, end)[0]:
         return None
     return Frame(kind, flags, records, seq, bytes(payload), end + TRAILER.size)
-
-
-def _find_magic(data: bytes | memoryview, start: int) -> int:
-    if isinstance(data, memoryview):  # memoryview cannot search; a window at a time keeps the copy small
-        window = 1 << 16
-        for low in range(start, len(data), window):
-            found = bytes(data[low : low + window + len(MAGIC) - 1]).find(MAGIC)
-            if found >= 0:
-                return low + found
-        return -1
-    return data.find(MAGIC, start)

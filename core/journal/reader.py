@@ -8,20 +8,20 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterable, Iterator
+from itertools import dropwhile
 from pathlib import Path
 from typing import NamedTuple
 
-import msgspec
-
 from ..errors import FormatError
-from ..limits import BLOCK_ROWS
 from ..record import Control, Kind, decode_control
-from .block import Block
-from .frame import HEADER, MAGIC, SEGMENT, Frame, scan, segment_start
+from .block import Block, Packer
+from .frame import HEADER, MAGIC, OVERHEAD_BYTES, SEGMENT, Frame, scan, segment_start, seq_of
 
 OPEN_SUFFIX = ".seg"
 SEALED_SUFFIX = ".blk"
 _WINDOW_BYTES = 1 << 20
+_MAX_LISTINGS = 100
+_UNKNOWN_SEQ = 2**63
 
 Entry = Block | Control
 
@@ -75,27 +75,40 @@ class StreamReader:
         Raises:
             FormatError: A segment is of a newer format.
         """
-        files = segment_files(self.folder)
-        start = 0
-        if self._hint:
-            start = next((index for index, file in enumerate(files) if file.path == self._hint[0]), -1)
-            if start < 0:  # sealed meanwhile: find the place by sequence numbers, from the segment's sealed form on
-                number = int(self._hint[0].stem)
-                start = next((index for index, file in enumerate(files) if file.number >= number), len(files))
+        for _ in range(_MAX_LISTINGS):
+            try:
+                yield from self._walk(is_final)
+            except FileNotFoundError:  # sealed or removed since it was listed: list again
                 self._hint = None
-        for index in range(start, len(files)):
+            else:
+                return
+
+    def _walk(self, is_final: bool) -> Iterator[Frame]:
+        files = segment_files(self.folder)
+        known = self._hint[0] if self._hint else None
+        files = list(dropwhile(lambda file: file.path != known, files)) or files
+        # Asked before anything is read: a segment is complete once the one behind it has begun. (That one may be there
+        # and empty: made ready, or left over.)
+        begun = [_first_seq(file.path) for file in files]
+        last = max((index for index, seq in enumerate(begun) if seq), default=-1)
+        previous: Path | None = None
+        for index in range(_start(begun, self.cursor), len(files) if is_final else last + 1):
             path = files[index].path
             offset = self._hint[1] if self._hint and self._hint[0] == path else 0
-            is_last = index == len(files) - 1
-            try:
-                for frame, end in _frames_of(path, offset, is_final or not is_last):
-                    self._hint = (path, end)
-                    if frame.last_seq > self.cursor:
-                        self.cursor = frame.last_seq
-                        yield frame
-            except FileNotFoundError:  # sealed or removed between the listing and the opening; the next call finds it
-                self._hint = None
-                return
+            for frame, end in _frames_of(path, offset, is_final or index < last):
+                if previous is not None and frame.seq > self.cursor + 1:
+                    # The previous segment was the newest when it was listed, and has grown since it was read.
+                    yield from self._new(late for late, _ in _frames_of(previous, 0, True))
+                previous = None
+                self._hint = (path, end)
+                yield from self._new((frame,))
+            previous = path
+
+    def _new(self, frames: Iterable[Frame]) -> Iterator[Frame]:
+        for frame in frames:
+            if frame.last_seq > self.cursor:
+                self.cursor = frame.last_seq
+                yield frame
 
     def entries(self, *, is_final: bool = True) -> Iterator[Entry]:
         """Walk what is behind the cursor as blocks of rows and control records; see `entries`."""
@@ -117,48 +130,66 @@ def entries(frames: Iterable[Frame], after: int = 0) -> Iterator[Entry]:
         FormatError: A block cannot be unpacked.
     """
     seq = after
-    rows: list[bytes] = []  # payloads of the ROW frames up to and with `seq`
+    packer = Packer(seq + 1)
     for frame in frames:
         if frame.last_seq <= seq:
             continue
+        is_row = frame.kind == Kind.ROW
+        if frame.seq > seq + 1 or not (is_row and packer.takes(frame.payload)):
+            yield from _packed(packer)
+            packer = Packer(frame.seq)
         if frame.seq > seq + 1:
-            if rows:
-                yield from _pack(seq - len(rows) + 1, rows)
-                rows = []
-            yield _lost(seq + 1, frame.seq - 1, frame)
-        if frame.kind == Kind.ROW:
-            rows.append(frame.payload)
-            seq = frame.last_seq
-            if len(rows) == BLOCK_ROWS:
-                yield from _pack(seq - len(rows) + 1, rows)
-                rows = []
-            continue
-        if rows:
-            yield from _pack(seq - len(rows) + 1, rows)
-            rows = []
-        if frame.kind == Kind.BLOCK:
+            yield _lost(seq + 1, frame.seq - 1, "damaged on disk")
+        if is_row and frame.records == 1:
+            packer.add(frame.payload)
+        elif is_row:
+            yield _lost(max(frame.seq, seq + 1), frame.last_seq, "rows in one frame that is no block")
+        elif frame.kind == Kind.BLOCK:
             yield Block.from_frame(frame).after(seq)
         else:
-            yield decode_control(frame.kind, frame.seq, frame.payload) or Control(frame.kind, frame.seq, 0, {})
+            yield decode_control(frame.kind, frame.last_seq, frame.payload) or Control(
+                frame.kind, frame.last_seq, 0, {}
+            )
         seq = frame.last_seq
-    if rows:
-        yield from _pack(seq - len(rows) + 1, rows)
+        if not packer.rows:
+            packer = Packer(seq + 1)
+    yield from _packed(packer)
 
 
-def _pack(first_seq: int, rows: list[bytes]) -> Iterator[Entry]:
-    try:
-        yield Block.from_rows(first_seq, rows)
-    except (msgspec.DecodeError, OverflowError, RecursionError):  # one row holds what no row should: only it is lost
-        for seq, row in enumerate(rows, first_seq):
-            try:
-                yield Block.from_rows(seq, [row])
-            except (msgspec.DecodeError, OverflowError, RecursionError) as error:
-                yield Control(Kind.LOST, seq, 0, {"count": 1, "reason": f"unreadable row: {error}"})
+def _packed(packer: Packer) -> Iterator[Entry]:
+    for block in packer.blocks():
+        if isinstance(block, Block):
+            yield block
+        else:  # one row holds what no row should: only it is lost
+            yield _lost(block[0], block[0], "unreadable row")
 
 
-def _lost(first: int, last: int, before: Frame) -> Control:
-    body = {"count": last - first + 1, "reason": "damaged on disk", "first_seq": first, "last_seq": last}
+def _lost(first: int, last: int, reason: str) -> Control:
+    body = {"count": last - first + 1, "reason": reason, "first_seq": first, "last_seq": last}
     return Control(Kind.LOST, last, 0, body)
+
+
+def _first_seq(path: Path) -> int:
+    """Answer the number that the first frame of a segment tells, 0 where there is no frame."""
+    with open(path, "rb", buffering=0) as file:
+        data = file.read(SEGMENT.size + HEADER.size)
+    try:
+        start = segment_start(data)
+    except FormatError:  # to be met, and told, where it is read
+        return _UNKNOWN_SEQ
+    if data[start : start + len(MAGIC)] == MAGIC and len(data) >= start + HEADER.size:
+        return seq_of(data[start:])
+    return _UNKNOWN_SEQ if any(data[start:]) else 0  # damaged, or half written
+
+
+def _start(begun: list[int], cursor: int) -> int:
+    """Answer the index of the file that holds what comes behind the cursor, or of one before it."""
+    start = highest = 0
+    for index, seq in enumerate(begun):
+        if highest <= seq <= cursor + 1:  # a lower one than before is a damaged one
+            start = index
+        highest = max(highest, seq)
+    return start
 
 
 def _frames_of(path: Path, offset: int, is_final: bool) -> Iterator[tuple[Frame, int]]:
@@ -166,25 +197,32 @@ def _frames_of(path: Path, offset: int, is_final: bool) -> Iterator[tuple[Frame,
         if offset == 0:
             offset = segment_start(file.read(SEGMENT.size))
         window = _WINDOW_BYTES
+        doubted = -1
         while True:
             file.seek(offset)
             if not is_final and file.read(len(MAGIC)) in (b"", bytes(len(MAGIC))):
                 return  # nothing more yet; the usual answer when a live stream is asked again
             file.seek(offset)
             data = file.read(window)
-            end = 0
+            whole = 0
+            is_sure = True
             for frame in scan(data):
-                end = frame.end
-                yield frame, offset + end
-            if end:
-                offset += end
+                begin = frame.end - OVERHEAD_BYTES - len(frame.payload)
+                if begin != whole and doubted != offset + whole:
+                    # Damage; or a frame that was being written while we read, and is whole now that a later one was
+                    # there: look once more.
+                    doubted = offset + whole
+                    is_sure = False
+                    break
+                whole = frame.end
+                yield frame, offset + whole
+            if whole:
+                offset += whole
                 window = _WINDOW_BYTES
-            elif len(data) == window:  # a frame longer than the window, or a damaged stretch
-                window *= 4
-            else:
-                return
-            if len(data) < HEADER.size:
-                return
+            elif is_sure:
+                if len(data) < window:
+                    return
+                window *= 4  # a frame longer than the window, or a damaged stretch
 
 
 def read_entries(run_stream: Path) -> Iterator[Entry]:

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import os
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 
-from ..limits import BLOCK_ROWS, SEAL_SLICE_ROWS
+from ..limits import SEAL_SLICE_ROWS
 from ..record import Kind
-from .block import Block
-from .frame import SEGMENT, encode_frame, scan, segment_start
+from .block import Block, Packer
+from .frame import Frame, encode_frame, scan, segment_start
 from .reader import SEALED_SUFFIX
 
 _BREATH_SECONDS = 0.0005
@@ -37,24 +37,11 @@ def seal(segment: Path, breathe: Callable[[float], object] = time.sleep) -> Path
     start = segment_start(data)
     target = segment.with_suffix(SEALED_SUFFIX)
     draft = target.with_suffix(".tmp")
-    rows: list[bytes] = []
-    first = 0
     try:
         with open(draft, "wb") as file:
-            file.write(data[: SEGMENT.size] if start else b"")
-            for count, frame in enumerate(scan(data, start)):
-                if rows and (frame.kind != Kind.ROW or frame.seq != first + len(rows) or len(rows) == BLOCK_ROWS):
-                    file.write(Block.from_rows(first, rows).to_frame())
-                    rows = []
-                if frame.kind == Kind.ROW:
-                    first = frame.seq - len(rows)
-                    rows.append(frame.payload)
-                else:
-                    file.write(encode_frame(frame.kind, frame.seq, frame.payload, frame.flags, frame.records))
-                if count % SEAL_SLICE_ROWS == SEAL_SLICE_ROWS - 1:
-                    breathe(_BREATH_SECONDS)
-            if rows:
-                file.write(Block.from_rows(first, rows).to_frame())
+            file.write(data[:start])
+            for frame in _packed(_slowly(scan(data, start), breathe)):
+                file.write(frame)
             file.flush()
             os.fsync(file.fileno())
         os.replace(draft, target)
@@ -63,3 +50,33 @@ def seal(segment: Path, breathe: Callable[[float], object] = time.sleep) -> Path
         raise
     segment.unlink(missing_ok=True)
     return target
+
+
+def _packed(frames: Iterable[Frame]) -> Iterator[bytes]:
+    packer = Packer(0)
+    for frame in frames:
+        is_row = frame.kind == Kind.ROW and frame.records == 1
+        if not (is_row and frame.seq == packer.next_seq and packer.takes(frame.payload)):
+            yield from _written(packer)
+            packer = Packer(frame.seq)
+        if is_row:
+            packer.add(frame.payload)
+        else:
+            yield encode_frame(frame.kind, frame.seq, frame.payload, frame.flags, frame.records)
+    yield from _written(packer)
+
+
+def _written(packer: Packer) -> Iterator[bytes]:
+    for block in packer.blocks():
+        if isinstance(block, Block):
+            yield block.to_frame()
+        else:  # no row of ours, but not ours to throw away either
+            seq, payload = block
+            yield encode_frame(Kind.ROW, seq, payload)
+
+
+def _slowly(frames: Iterable[Frame], breathe: Callable[[float], object]) -> Iterator[Frame]:
+    for count, frame in enumerate(frames, 1):
+        yield frame
+        if count % SEAL_SLICE_ROWS == 0:
+            breathe(_BREATH_SECONDS)

@@ -8,25 +8,34 @@ handler or a finaliser appends while an append is under way (its record follows 
 from __future__ import annotations
 
 import os
+import sys
 import threading
 import weakref
 import zlib
 from collections import deque
 from collections.abc import Callable
 from pathlib import Path
+from types import CodeType, FrameType
 
 from ..clock import Clock
-from ..limits import MAX_HELD_RECORDS_BYTES
+from ..limits import FIRST_SEGMENT_BYTES, MAX_HELD_RECORDS_BYTES
 from ..names import stream_id
 from ..record import Kind, encode_control
-from .frame import HEADER, MAGIC, SEGMENT, TRAILER, encode_frame, encode_segment_header
-from .reader import OPEN_SUFFIX
-from .storage import MappedSegment, Segment, can_map, open_segment
+from .frame import HEADER, MAGIC, SEGMENT, TRAILER, encode_frame, scan, seq_of
+from .held import Held
+from .segments import NO_SEGMENT, Segments
+from .storage import MappedSegment, Segment, can_map, is_full
 
 _pack = HEADER.pack
 _trail = TRAILER.pack
 _crc32 = zlib.crc32
-_RETRY_SECONDS = 1.0
+_SAY = -1  # in place of a kind: a sentence for the user
+_FORKED = -2  # in place of a kind: this is a forked child
+_RETRY_NS = 1_000_000_000
+_CHILD_SEGMENT_BYTES = 64 << 10  # forked workers log little, and there may be hundreds of them
+_DRAIN_SLICE_BYTES = 2 << 20  # written under the lock at a time, so that the training thread gets its turn
+_CLOSE_SECONDS = 5.0
+_BROKEN = (OSError, ValueError, IndexError)  # refused; the map is closed; the map has moved on under our feet
 
 
 def _say_nothing(_message: str) -> None:
@@ -58,38 +67,55 @@ class Journal:
     ) -> None:
         self.streams = streams
         self.clock = clock
-        self.closed_segments: deque[Path] = deque()  # for the keeper to seal
-        self.held_bytes = 0  # of records the disk has refused so far
-        self.lost = 0  # records that could not even be held
         self._say = say
         self._on_roll = on_roll
-        self._is_mapped = is_mapped
-        self._begin(stream_id(clock.now_ns()))
-        _open_journals.add(self)
-
-    def _begin(self, name: str) -> None:
-        self.id = name
-        self.folder = self.streams / name
-        self.folder.mkdir(parents=True)
-        if self._is_mapped is None:
-            self._is_mapped = can_map(self.folder)
         # Re-entrant: a signal handler that logs runs on the thread that may hold it.
         self._lock = threading.RLock()
-        self._busy = False
-        self._behind: deque[tuple[int, bytes]] = deque()  # appended while an append was under way
-        self._held: deque[bytes] = deque()  # frames the disk has refused
-        self._retry_ns = 0
-        self._number = 0
-        self._spare: Segment | None = None
-        self._full: deque[Segment] = deque()  # to be closed behind the caller's back
-        self._inherited = False
+        self._segment: Segment
+        self._stalled: Segment
+        self._files = Segments(clock, self._notice)
+        self._begin(stream_id(clock.now_ns()), FIRST_SEGMENT_BYTES)
+        self.folder.mkdir(parents=True)
+        self._files.maps = can_map(self.folder) if is_mapped is None else is_mapped
+        self._segment = self._files.open(1, 0)
+        _open_journals.add(self)
+
+    def _begin(self, name: str, first_bytes: int) -> None:
+        self.id = name
         self.seq = 0
-        self._segment: Segment | None = self._open(0)
+        self._segment = NO_SEGMENT
+        self._stalled = NO_SEGMENT  # the open segment while the disk is full
+        self._held = Held()
+        self._retry_ns = 0
+        self._busy = False
+        self._inherited = False
+        self._behind: deque[tuple[int, bytes | str]] = deque()  # what came up while an append was under way
+        self._files.begin(self.streams / name, first_bytes)
+
+    @property
+    def folder(self) -> Path:
+        """The stream's folder, wherever it was moved to."""
+        return self._files.folder
+
+    @property
+    def closed_segments(self) -> deque[Path]:
+        """Segments to be sealed."""
+        return self._files.closed
 
     @property
     def is_mapped(self) -> bool:
         """Whether records are stored into mapped memory (else: one `write(2)` each)."""
         return isinstance(self._segment, MappedSegment)
+
+    @property
+    def held_bytes(self) -> int:
+        """Bytes of records that the disk has refused so far, and that wait in memory."""
+        return self._held.bytes
+
+    @property
+    def lost(self) -> int:
+        """Records that could not even be held, and are in no LOST record yet."""
+        return self._held.lost
 
     def append(self, kind: int, payload: bytes) -> int:
         """Append a record; when this returns, it survives the death of the process.
@@ -103,7 +129,7 @@ class Journal:
         """
         crc = _crc32(payload)
         with self._lock:
-            if self._busy or self._inherited:
+            if self._busy:
                 return self._append_aside(kind, payload)
             self._busy = True
             try:
@@ -111,11 +137,13 @@ class Journal:
                 header = _pack(MAGIC, kind, 0, 1, len(payload), seq)
                 frame = header + payload + _trail(_crc32(header, crc))
                 try:
-                    # A segment is missing (None) or full at most once in thousands of calls.
-                    if self._held or not self._segment.put(frame):  # type: ignore[union-attr]
+                    if not self._segment.put(frame):  # once in thousands of calls
                         self._put_anew(frame)
-                except (OSError, AttributeError, ValueError) as error:
-                    self._hold(frame, error)
+                except _BROKEN as error:
+                    self._refused(seq, frame, error)
+            except BaseException:  # Ctrl-C, or a signal handler that raises, in the middle of it
+                self._number_again()
+                raise
             finally:
                 self._busy = False
         if self._behind:
@@ -123,19 +151,21 @@ class Journal:
         return seq
 
     def append_last(self, kind: int, payload: bytes) -> None:
-        """Append a record from within an append that will never go on: the process is being ended by a signal.
+        """Append a record from within an append that may never go on: the process is being ended by a signal.
 
-        The record under way was not acknowledged to anybody; this one takes its place.
+        The record under way is written first, and those that wait behind it. Should the interrupted append go on all
+        the same, it writes its record a second time, under the same number: readers take the first.
         """
         with self._lock:
-            self._behind.clear()
-            self.seq += 1
-            frame = encode_frame(kind, self.seq, payload)
-            try:
-                if self._segment is None or not self._segment.put(frame):
-                    self._put_anew(frame)
-            except (OSError, ValueError) as error:
-                self._hold(frame, error)
+            under_way = self._interrupted(sys._getframe(1))
+            if under_way is not None and "seq" in under_way.f_locals:
+                names = under_way.f_locals
+                self._put_last(encode_frame(names["kind"], names["seq"], names["payload"]))
+            waiting = [(number, data) for number, data in self._behind if isinstance(data, bytes) and number >= 0]
+            self._behind = deque(item for item in self._behind if item[0] < 0)
+            for number, data in (*waiting, (kind, payload)):
+                self.seq += 1
+                self._put_last(encode_frame(number, self.seq, data))
 
     def sync(self) -> None:
         """Have the disk keep what was appended until now, whatever happens to the machine.
@@ -143,16 +173,15 @@ class Journal:
         Raises:
             OSError: The disk refuses, or some records are still held in memory.
         """
-        self._retire()
-        with self._lock:
-            segment = self._segment
-            fd = -1 if segment is None else os.dup(segment.fd)  # the segment may be closed meanwhile
         try:
-            if fd >= 0:
-                _fdatasync(fd)
-        finally:
-            if fd >= 0:
-                os.close(fd)
+            fault = self._files.sync(self._lock, self._open_segment)
+        except OSError:
+            # The file system has died: the next store into its map could be the last thing this process does.
+            self._exclusively(self._abandon)
+            self._append_behind()
+            raise
+        if fault is not None:
+            raise fault
         if self._held:
             raise OSError(f"{len(self._held)} records could not be written yet")
 
@@ -162,210 +191,224 @@ class Journal:
         Raises:
             OSError: The file system refuses; records are held, or the segment is made when it is needed.
         """
-        if self._held:
-            with self._lock:
-                self._retry_ns = 0
-                self._drain()
+        try:
+            self._exclusively(self._follow)
+            self._retry()
+            self._files.make_spare(self._lock, self._segment)
+        finally:
             self._append_behind()
-        self._retire()
-        if self._is_gone():
-            self._restore()
-        segment = self._segment
-        if not isinstance(segment, MappedSegment):
-            return
-        if self._number == 1 and segment.size < 4096:
-            segment.warm()
-        if self._spare is None and (self._number > 1 or segment.size * 2 > segment.room):
-            # Outside the lock: allocating takes milliseconds. Its header tells a first seq of 0, unknown.
-            spare = self._make(self._number + 1, 0, 0)
-            if isinstance(spare, MappedSegment):
-                spare.warm()
-            with self._lock:
-                if self._spare is None and spare.path == self._path(self._number + 1):
-                    self._spare = spare
-                    return
-            spare.close()
-            spare.path.unlink(missing_ok=True)
 
     def close(self) -> None:
         """Write what is held, cut the last segment to its length, and let the files go.
 
         What is appended afterwards opens a new segment.
         """
-        with self._lock:
-            if self._inherited:
-                return
-            if self._held:
-                self._retry_ns = 0
-                self._drain()
-            segment, self._segment = self._segment, None
-            spare, self._spare = self._spare, None
-            if segment is not None:
-                self._full.append(segment)
-            self._retire()
-            if spare is not None:
-                spare.close()
-                spare.path.unlink(missing_ok=True)
+        if self._inherited:
+            return
+        try:
+            self._exclusively(self._follow)
+        except OSError:  # said by `_follow`
+            pass
+        self._retry()
+        self._exclusively(self._let_go)
+        self._files.close_retired(_CLOSE_SECONDS)
+        self._append_behind()
+        if self._busy:  # the process is being ended in mid-append; records are written by `append_last` already
+            for _, sentence in [item for item in self._behind if item[0] == _SAY]:
+                self._say(str(sentence))
 
-    # --- off the beaten track ------------------------------------------------------------
+    # --- the disk refuses ----------------------------------------------------------------
 
     def _put_anew(self, frame: bytes) -> None:
-        # The segment is full, closed, or records wait in memory that must go first.
-        if self._held:
-            self._held.append(frame)
-            self.held_bytes += len(frame)
-            self._drain()
+        """Put a frame where the open segment takes no more, or where there is none."""
+        if self._inherited:  # a fork in the middle of an append: the parent writes this record
             return
-        if self._segment is not None:
-            self._full.append(self._segment)  # closing it takes milliseconds: the keeper's work
-            self._segment = None
-        spare, self._spare = self._spare, None
-        self._segment = spare or self._open(len(frame))
+        if self._held or self._held.lost:
+            self._hold(frame)
+            if self.clock.now_ns() >= self._retry_ns:
+                self._drain()
+            return
+        self._follow()
+        full = self._segment
+        self._segment = self._files.next(seq_of(frame), len(frame))
+        self._files.retire(full)
         self._on_roll()
-        if spare is not None:
-            self._number += 1
-        if not self._segment.put(frame):  # longer than the spare one
-            self._full.append(self._segment)
-            self._segment = self._open(len(frame))
+        if not self._segment.put(frame):  # longer than the one made ready
+            short, self._segment = self._segment, self._files.open(seq_of(frame), len(frame))
+            self._files.retire(short)
             self._segment.put(frame)
 
-    def _open(self, least: int) -> Segment:
-        segment = self._make(self._number + 1, self.seq, least)
-        self._number += 1
-        return segment
-
-    def _make(self, number: int, seq: int, least: int) -> Segment:
-        header = encode_segment_header(seq, self.clock.now_ns())
-        path = self._path(number)
-        while True:
-            try:
-                return open_segment(
-                    path, header, is_mapped=bool(self._is_mapped), is_first=number == 1, least=least
-                )
-            except FileExistsError:  # left by an attempt that failed half-way
-                number += 1
-                self._number += 1
-                path = self._path(number)
-
-    def _path(self, number: int) -> Path:
-        return self.folder / f"{number:08d}{OPEN_SUFFIX}"
-
-    def _retire(self) -> None:
-        """Have full segments on disk, cut them to their length, and hand them on to be sealed."""
-        while self._full:
-            try:
-                segment = self._full.popleft()
-            except IndexError:  # another thread was quicker
-                return
-            try:
-                _fdatasync(segment.fd)
-            finally:
-                self._finish_segment(segment)
-
-    def _finish_segment(self, segment: Segment) -> None:
-        try:
-            segment.close()
-        except OSError:  # it could not be cut; the zeros behind the last frame do no harm
-            pass
-        self.closed_segments.append(segment.path)
-
-    def _hold(self, frame: bytes, error: Exception) -> None:
-        if not self._held and not self.lost:
-            self._say(
-                f"the journal in {self.folder} cannot be written ({error}). Training goes on and points are held in "
-                f"memory (up to {MAX_HELD_RECORDS_BYTES >> 20} MiB); free some space or mend the folder, and they are "
-                "written."
-            )
-        if self.held_bytes + len(frame) > MAX_HELD_RECORDS_BYTES:
-            if not self.lost:
-                self._say(f"the journal in {self.folder} still cannot be written: points are lost from here on.")
-            self.lost += 1
-            self.seq -= 1  # no gap: readers would take it for damage; LOST says how many
+    def _refused(self, seq: int, frame: bytes, error: Exception) -> None:
+        if self.seq != seq:  # `append_last` came in between, and has written this one as well
             return
-        self._held.append(frame)
-        self.held_bytes += len(frame)
-        self._retry_ns = self.clock.now_ns() + int(_RETRY_SECONDS * 1e9)
+        segment, self._segment = self._segment, NO_SEGMENT
+        self._hold(frame)
+        if is_full(error):
+            self._stalled = segment
+        elif segment is not NO_SEGMENT:  # too long, gone stale, damaged: another file may do
+            self._files.retire(segment)
+            self._drain()
+        if self._held:
+            self._retry_ns = self.clock.now_ns() + _RETRY_NS
+            self._complain(error)
+
+    def _hold(self, frame: bytes) -> None:
+        is_first = not self._held.lost
+        if self._held.add(frame):
+            return
+        self.seq -= 1  # no gap: readers would take it for damage; LOST says how many
+        if is_first:
+            self._notice(f"the journal in {self.folder} still cannot be written: points are lost from here on.")
+
+    def _complain(self, error: Exception) -> None:
+        if self._held.is_refused:
+            return
+        self._held.is_refused = True
+        self._notice(
+            f"the journal in {self.folder} cannot be written ({error}). Training goes on and points are held in memory "
+            f"(up to {MAX_HELD_RECORDS_BYTES >> 20} MiB); free some space or mend the folder, and they are written."
+        )
+
+    def _retry(self) -> None:
+        """Write what is held, slice by slice, as long as the disk takes it."""
+        waiting = -1
+        while self._held and len(self._held) != waiting:
+            waiting = len(self._held)
+            self._exclusively(self._drain)
 
     def _drain(self) -> None:
-        """Write the held frames, oldest first, unless that was tried within the last second."""
-        if self.clock.now_ns() < self._retry_ns:
-            return
-        self._retry_ns = self.clock.now_ns() + int(_RETRY_SECONDS * 1e9)
-        count = len(self._held)
+        """Write held frames, oldest first, up to a slice."""
+        segment, self._stalled = self._stalled, NO_SEGMENT
+        held = self._held
+        room = _DRAIN_SLICE_BYTES
         try:
-            while self._held:
-                frame = self._held[0]
-                if self._segment is None or not self._segment.put(frame):
-                    if self._segment is not None:
-                        self._full.append(self._segment)
-                        self._segment = None
-                    self._segment = self._open(len(frame))
-                    self._segment.put(frame)
-                self._held.popleft()
-                self.held_bytes -= len(frame)
-        except (OSError, ValueError):
+            while held and room > 0:
+                frame = held.frames[0]
+                if not segment.put(frame):
+                    fresh = self._files.open(seq_of(frame), len(frame))
+                    self._files.retire(segment)
+                    segment = fresh
+                    segment.put(frame)
+                held.drop_first()
+                room -= len(frame)
+        except _BROKEN as error:
+            self._retry_ns = self.clock.now_ns() + _RETRY_NS
+            if not is_full(error):
+                self._files.retire(segment)
+                segment = NO_SEGMENT
+        if held:
+            self._stalled = segment
             return
-        lost, self.lost = self.lost, 0
-        self._say(
-            f"the journal in {self.folder} is written again: {count} held records are safe"
-            + (f", {lost} were lost." if lost else ", none was lost.")
-        )
+        self._segment = segment
+        lost = held.give_up()
+        if held.is_refused:
+            held.is_refused = False
+            self._notice(
+                f"the journal in {self.folder} is written again; what was held is safe, "
+                + (f"{lost} points were lost." if lost else "nothing was lost.")
+            )
         if lost:
-            body = {"count": lost, "reason": "the disk refused and memory for held records was full"}
+            body = {"count": lost, "reason": "the disk refused, and the memory for held records was full"}
             self._behind.append((Kind.LOST, encode_control(self.clock.now_ns(), body)))
+
+    def _open_segment(self) -> Segment:
+        return self._segment if self._stalled is NO_SEGMENT else self._stalled
+
+    def _follow(self) -> None:
+        if self._stalled is NO_SEGMENT:
+            self._segment = self._files.follow(self._segment)
+        else:
+            self._stalled = self._files.follow(self._stalled)
+
+    def _abandon(self) -> None:
+        segment, self._segment = self._segment, NO_SEGMENT
+        self._files.retire(segment)
+
+    def _let_go(self) -> None:
+        self._files.retire(self._open_segment())
+        self._segment = self._stalled = NO_SEGMENT
+        if lost := self._held.give_up():
+            self._notice(f"{lost} points could not be written to {self.folder} and are lost.")
+
+    # --- one inside the other ------------------------------------------------------------
+
+    def _notice(self, sentence: str) -> None:
+        # Not said under the lock: a logging handler of the user's may hold a lock of its own, and log to us under it.
+        self._behind.append((_SAY, sentence))
+
+    def _exclusively(self, action: Callable[[], object]) -> None:
+        """Do something under the lock; what is appended from within it (by a finaliser, say) follows behind."""
+        with self._lock:
+            was_busy, self._busy = self._busy, True
+            try:
+                action()
+            finally:
+                self._busy = was_busy
 
     def _append_aside(self, kind: int, payload: bytes) -> int:
         if self._inherited:  # in a forked child, where the parent's files are not ours to write
-            self._begin(f"{self.id}.{os.getpid()}-{os.urandom(2).hex()}")
+            self._begin(f"{self.id.partition('.')[0]}.{os.getpid()}-{os.urandom(2).hex()}", _CHILD_SEGMENT_BYTES)
+            self._on_roll = lambda: None  # the keeper lives in the parent
+            return self.append(kind, payload)
+        asked = sys._getframe(1)  # our own `append`
+        if self._interrupted(asked.f_back) is None:  # an exception hit the one line that should have ended it
+            self._busy = False
             return self.append(kind, payload)
         self._behind.append((kind, payload))
         return 0
 
     def _append_behind(self) -> None:
-        while self._behind:
+        while self._behind and not self._busy:
             try:
-                kind, payload = self._behind.popleft()
+                kind, data = self._behind.popleft()
             except IndexError:  # another thread was quicker
                 return
-            self.append(kind, payload)
+            if kind == _FORKED:
+                self._busy = self._inherited
+            elif isinstance(data, str):
+                self._say(data)
+            else:
+                self.append(kind, data)
 
-    def _is_gone(self) -> bool:
-        segment = self._segment
+    def _interrupted(self, frame: FrameType | None) -> FrameType | None:
+        """Answer the call below `frame` on this thread's stack in whose middle we are, if any."""
+        while frame is not None:
+            if frame.f_code in _EXCLUSIVE and frame.f_locals.get("self") is self:
+                return frame
+            frame = frame.f_back
+        return None
+
+    def _number_again(self) -> None:
+        # The number was given, the record may not have been written: a gap would look like damage.
+        if self._held:
+            self.seq = seq_of(self._held.frames[-1])
+            return
         try:
-            return segment is not None and os.fstat(segment.fd).st_nlink == 0
-        except OSError:
-            return False
+            for frame in scan(self._segment.read(), SEGMENT.size):
+                self.seq = frame.last_seq
+        except _BROKEN:
+            return
 
-    def _restore(self) -> None:
-        """The folder was removed under us: write what the open segment holds into a new one."""
-        with self._lock:
-            segment = self._segment
-            if segment is None:
-                return
-            self.folder.mkdir(parents=True, exist_ok=True)
-            copy = self._make(self._number + 1, self.seq, segment.size)
-            self._number += 1
-            # Read through the descriptor: the file has no name any more, its bytes are still there.
-            data = os.pread(segment.fd, segment.size, 0)
-            if data[SEGMENT.size :]:
-                copy.put(data[SEGMENT.size :])
-            self._segment = copy
-            self._spare = None
-            segment.close()
-            self._say(f"the folder {self.folder} was removed while the run was writing to it; it was made anew.")
+    def _put_last(self, frame: bytes) -> None:
+        try:
+            if not self._segment.put(frame):
+                self._put_anew(frame)
+        except _BROKEN as error:
+            self._refused(self.seq, frame, error)
 
     def _forked(self) -> None:
         # In the child: the lock may be held by a thread that does not exist here, and the map is the parent's.
         self._lock = threading.RLock()
-        self._busy = False
-        self._inherited = True
-        self._held = deque()
-        self._behind = deque()
-        self._segment = self._spare = None
-        self._full = deque()
-        self.closed_segments = deque()
+        self._files.syncing = threading.RLock()
+        self._files.closed = deque()
+        self._files.begin(self.folder, _CHILD_SEGMENT_BYTES)
+        self._segment = self._stalled = NO_SEGMENT
+        self._held = Held()
+        self._busy = self._inherited = True
+        self._behind = deque([(_FORKED, "")])  # should the fork have come in mid-append, which ends by `_busy = False`
 
 
+_EXCLUSIVE: set[CodeType] = {Journal.append.__code__, Journal._exclusively.__code__}
 _open_journals: weakref.WeakSet[Journal] = weakref.WeakSet()
 
 
@@ -376,7 +419,5 @@ def _after_fork_in_child() -> None:
 
 if hasattr(os, "register_at_fork"):
     os.register_at_fork(after_in_child=_after_fork_in_child)
-
-_fdatasync = getattr(os, "fdatasync", os.fsync)
 
 __all__ = ["Journal"]
