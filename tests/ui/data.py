@@ -39,7 +39,9 @@ def begin(folder: Path, project: str, **arguments: Any) -> tracker.Run:
 def log_curves(folder: Path) -> None:
     """Three runs of 10,000 steps; the first has a single value 25 above the rest, and some that are not finite."""
     for number in range(3):
-        run = begin(folder, "curves", id=f"run-{number}", name=f"curve {number}", tags=["baseline"], config={"lr": 0.1 * number})
+        run = begin(
+            folder, "curves", id=f"run-{number}", name=f"curve {number}", tags=["baseline"], config={"lr": 0.1 * number}
+        )
         for step in range(STEPS):
             loss = math.exp(-step / 3000) + 0.05 * math.sin(step * 1.7 + number)
             row = {"train/loss": loss + 25 * (number == 0 and step == SPIKE_AT), "val/acc": 1 - loss / 2}
@@ -58,7 +60,16 @@ def log_failure(folder: Path) -> None:
         "shards": [1, 2, 3],
     }
     try:
-        with begin(folder, "odd", id="failed", name="failed run", notes="Tried a warmup.", tags=["a", "b"], group="g", config=config) as run:
+        with begin(
+            folder,
+            "odd",
+            id="failed",
+            name="failed run",
+            notes="Tried a warmup.",
+            tags=["a", "b"],
+            group="g",
+            config=config,
+        ) as run:
             run.log({"loss": math.nan, "acc": 0.5})
             raise ValueError("the loss is NaN")
     except ValueError:
@@ -71,7 +82,7 @@ PAYLOADS = [
     "<img src=x onerror=alert(1)>",
     "<img src=//evil.example/x>",
     "<svg onload=alert(1)>",
-    "\"><script>alert(1)</script>",
+    '"><script>alert(1)</script>',
     "'><img src=x onerror=alert(1)>",
     "javascript:alert(1)",
     "<a href=javascript:alert(1)>x</a>",

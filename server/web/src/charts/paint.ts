@@ -44,7 +44,7 @@ export function paint(u: uPlot, curves: readonly Curve[], options: PaintOptions)
     for (const curve of order) {
       if (!curve.hasBand) continue;
       const strength = isFocused(curve) ? 1 : 0.15;
-      const crowd = options.focus === null ? curves.length : 1;
+      const crowd = curve.path === options.focus ? 1 : curves.length;
       band(ctx, curve, toX, toY, {
         fill: strength * Math.max(0.012, Math.min(0.24, 0.8 / crowd)),
         spike: 0.85 * strength,
