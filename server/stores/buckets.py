@@ -175,7 +175,7 @@ def _merged(bucket: Ints, items: np.ndarray) -> np.ndarray:
     order = np.lexsort((items["t_first"], items["x"], bucket))
     bucket, items = bucket[order], items[order]
     starts = np.flatnonzero(np.concatenate(([True], bucket[1:] != bucket[:-1])))
-    found = items[starts].copy()
+    found: np.ndarray = items[starts].copy()
     for name in _SUMS:
         with np.errstate(over="ignore", invalid="ignore"):
             found[name] = np.add.reduceat(items[name], starts)

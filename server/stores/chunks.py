@@ -232,8 +232,8 @@ def _deltas(values: Ints) -> Ints:
 def _shuffle(values: Numbers) -> bytes:
     """First bytes of all values, then the second ones, ...: values of one metric share signs and exponents."""
     size = values.dtype.itemsize
-    plain: Any = np.ascontiguousarray(values, values.dtype.newbyteorder("<"))
-    return plain.view(np.uint8).reshape(-1, size).T.tobytes()
+    plain = np.ascontiguousarray(values, values.dtype.newbyteorder("<"))
+    return bytes(plain.view(np.uint8).reshape(-1, size).T.tobytes())
 
 
 def _unshuffle(data: bytes, count: int, kind: str) -> Any:

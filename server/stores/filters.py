@@ -218,7 +218,7 @@ class _Parser:
                 parts.append(test if operand else Not(test))
             elif operator == "$regex":
                 pattern = bounded_pattern(operand, ignore_case="i" in str(value.get("$options", "")))
-                parts.append(Test(key, lambda found, pattern=pattern: isinstance(found, str) and pattern(found)))
+                parts.append(Test(key, _matches(pattern)))
             elif operator in ("$in", "$nin", "$all"):
                 if not isinstance(operand, (list, tuple)) or len(operand) > 10_000:
                     raise UsageError(f"{operator} takes a list of at most 10,000 values, got {_shown(operand)}.")
@@ -246,6 +246,10 @@ _COMPARE: dict[str, Callable[[Any, Any], bool]] = {
     "$lt": lambda found, operand: bool(found < operand),
     "$lte": lambda found, operand: bool(found <= operand),
 }
+
+
+def _matches(pattern: Callable[[str], bool]) -> Callable[[Any], bool]:
+    return lambda found: isinstance(found, str) and pattern(found)
 
 
 def _equals(operand: Any) -> Callable[[Any], bool]:

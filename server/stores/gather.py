@@ -252,7 +252,9 @@ def _shown(points: Piece, gone: Flags | None) -> Piece:
 def _same_rows(one: Cells, other: Cells) -> bool:
     if "o" in (one.kind, other.kind) or len(one.values) != len(other.values):
         return False
-    return (one.at is None) == (other.at is None) and (one.at is None or np.array_equal(one.at, other.at))
+    if one.at is None or other.at is None:
+        return one.at is other.at
+    return np.array_equal(one.at, other.at)
 
 
 def _joined(points: Sequence[Piece], items: np.ndarray | None) -> Points:

@@ -135,8 +135,9 @@ class Groups:
         floor = lowest if lowest > 0 else float(self.x[positive].min())
         width = (np.log(max(highest, floor)) - np.log(floor)) / buckets
         with np.errstate(divide="ignore", invalid="ignore"):
-            fits = positive & (np.log(self.x_last) - np.log(self.x) <= width * _WIDEST)
-        return closed & ~fits & ~((self.x_last == self.x) | (self.x_last <= 0))
+            fits: Flags = positive & (np.log(self.x_last) - np.log(self.x) <= width * _WIDEST)
+            alike: Flags = (self.x_last == self.x) | (self.x_last <= 0)
+        return closed & ~fits & ~alike
 
     def may_be_exact(self, buckets: int, *, over_steps: bool) -> bool:
         """Answer whether so few x may be different that each has its own bucket, and nobody knows yet."""

@@ -179,6 +179,14 @@ class KeyStats:
                 },
             )
 
+    def logged(self) -> tuple[list[str], np.ndarray]:
+        """Answer the keys that have points, and their figures side by side."""
+        fields = self.fields[: self.count]
+        if fields["points"].all():
+            return self.names[: self.count], fields
+        chosen = np.flatnonzero(fields["points"])
+        return [self.names[place] for place in chosen], fields[chosen]
+
     def cleared(self) -> KeyStats:
         """Answer one with the same names and nothing else, to be filled anew."""
         other = KeyStats()

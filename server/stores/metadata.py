@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import msgspec
+import numpy as np
 import sqlalchemy as sa
 
 from ...core.errors import UsageError
@@ -100,11 +101,20 @@ class SqliteMetadata:
         if known:
             db.execute(streams.update().where(streams.c.run == run, streams.c.name == name).values(**row))
         else:
-            db.execute(streams.insert().values(run=run, name=name, started_ns=min(times, default=0), **row))
-            if times and name != EDIT_STREAM:  # streams may come in any order
-                db.execute(
-                    runs.update().where(runs.c.id == run, runs.c.created_ns > min(times)).values(created_ns=min(times))
-                )
+            starts = _starts(new) or times
+            db.execute(streams.insert().values(run=run, name=name, started_ns=min(starts, default=0), **row))
+        if name != EDIT_STREAM:
+            self._note_start(db, run, _starts(new), times)
+
+    def _note_start(self, db: sa.Connection, run: int, starts: Sequence[int], times: Sequence[int]) -> None:
+        """Settle when the run was created: by its first RUN record, since rows may be copies of another run's."""
+        here = runs.c.id == run
+        if starts:
+            earlier = sa.or_(runs.c.has_begun.is_(False), runs.c.created_ns > min(starts))
+            db.execute(runs.update().where(here, earlier).values(created_ns=min(starts), has_begun=True))
+        elif times:
+            earlier = sa.and_(runs.c.has_begun.is_(False), runs.c.created_ns > min(times))
+            db.execute(runs.update().where(here, earlier).values(created_ns=min(times)))
 
     def _note_controls(self, db: sa.Connection, run: int, stream: str, controls: Sequence[Control]) -> None:
         told = [entry for entry in controls if entry.kind == Kind.ALERT]
@@ -293,21 +303,32 @@ class SqliteMetadata:
 
     def project_metrics(self, entity: str, project: str) -> list[MetricRow]:
         """Answer all keys that runs of the project have logged, sorted."""
-        found: dict[str, list[Any]] = {}
-        asked: dict[str, str] = {}
+        places: dict[str, int] = {}
+        runs_of = points = numeric = np.zeros(0, np.int64)
+        last_step = np.zeros(0)
+        asked: dict[str, str | None] = {}
         for view in sorted(self._views(entity, project, None), key=lambda view: view.created_ns):
             if view.trashed or view.metrics is None:
                 continue
+            names, fields = view.metrics.stats.logged()
+            at = np.fromiter((places.setdefault(name, len(places)) for name in names), np.int64, len(names))
+            more = len(places) - len(points)
+            if more:
+                runs_of, points, numeric = (np.pad(part, (0, more)) for part in (runs_of, points, numeric))
+                last_step = np.pad(last_step, (0, more), constant_values=-np.inf)
+            runs_of[at] += 1
+            points[at] += fields["points"]
+            numeric[at] += fields["numeric"]
+            last_step[at] = np.maximum(last_step[at], fields["last_step"])
             axes = [body for body in view.document.registers.metrics if body.get("step_metric")]
-            for key, stats in view.metrics.keys.items():
-                row = found.setdefault(key, [0, 0, False, None])
-                row[0] += 1
-                row[1] += stats["points"]
-                row[2] = row[2] or stats["numeric"] > 0
-                row[3] = stats["last_step"] if row[3] is None else max(row[3], stats["last_step"])
-                if axes and (body := definition_of(key, axes)) is not None and body["step_metric"] != key:
-                    asked[key] = str(body["step_metric"])
-        return [MetricRow(key, *found[key], asked.get(key)) for key in sorted(found)]
+            if axes:
+                asked.update(_asked(axes, names))
+        columns = (runs_of.tolist(), points.tolist(), numeric.tolist(), last_step.tolist())
+        rows = sorted(zip(places, *columns, strict=True))
+        return [
+            MetricRow(key, of, count, charted > 0, int(step) if step.is_integer() else step, asked.get(key))
+            for key, of, count, charted, step in rows
+        ]
 
     def live(self) -> list[tuple[RunPath, StreamRow]]:
         """Answer the training processes that have not said goodbye and were not found gone."""
@@ -406,8 +427,27 @@ def _stream_row(row: Any) -> StreamRow:
     )
 
 
+def _asked(axes: Sequence[Mapping[str, Any]], names: Sequence[str]) -> dict[str, str]:
+    """Answer the step metric that definitions ask for, by key."""
+    found = {}
+    for key in names:
+        body = definition_of(key, axes)
+        if body is not None and body["step_metric"] != key:
+            found[key] = str(body["step_metric"])
+    return found
+
+
 def _time(entry: Entry) -> int:
     return max(entry.times) if isinstance(entry, Block) else entry.time_ns
+
+
+def _starts(entries: Sequence[Entry]) -> list[int]:
+    """Answer the times at which a training process said that it begins."""
+    return [
+        entry.time_ns
+        for entry in entries
+        if not isinstance(entry, Block) and entry.kind == Kind.RUN and "pid" in entry.body and entry.time_ns > 0
+    ]
 
 
 def _first_time(entries: Sequence[Entry]) -> int:

@@ -7,16 +7,15 @@ those are refused, and only the beginning of a long text is searched.
 from __future__ import annotations
 
 import re
+import sys
 import warnings
 from collections.abc import Callable, Iterable
+from importlib import import_module
 from typing import Any
 
 from ...core.errors import UsageError
 
-try:  # Python 3.11 gave it a new name
-    from re import _parser as parser  # type: ignore[attr-defined]
-except ImportError:  # pragma: no cover - Python 3.10
-    import sre_parse as parser  # type: ignore[no-redef]
+parser: Any = import_module("re._parser" if sys.version_info >= (3, 11) else "sre_parse")  # renamed in 3.11
 
 MAX_PATTERN_CHARS = 200
 MAX_TEXT_CHARS = 256

@@ -67,7 +67,7 @@ class Registers:
     def config(self) -> dict[str, Any]:
         """The config, nested."""
         found: dict[str, Any] = {}
-        for (path, _), (_, action, value) in sorted(self._config.items(), key=lambda item: item[1][0]):
+        for (path, _), (_, action, value) in sorted(self._config.items(), key=lambda item: item[1][:2]):
             place = found
             if action == _REMOVE:
                 _remove(found, path)
@@ -118,7 +118,7 @@ class Registers:
             found._summary[key] = ((time_ns, stream, seq), action, value)
         for *stamps, body in metrics:
             first, last = tuple(stamps[:3]), tuple(stamps[3:])
-            found._metrics[body["name"]] = (first, last, body)  # type: ignore[assignment]
+            found._metrics[body["name"]] = (first, last, body)
         return found
 
     def _configure(self, place: tuple[_Path, bool], stamp: Stamp, value: Any) -> None:

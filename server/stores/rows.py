@@ -96,7 +96,7 @@ class Rows:
         return sum(len(cells.values) for cells in self.cells.values())
 
     @property
-    def bytes(self) -> int:
+    def memory_bytes(self) -> int:
         """About how much memory they take."""
         return (
             24 * len(self)
@@ -113,7 +113,9 @@ class Rows:
         count = len(block.times)
         cells = {}
         for key, column in block.columns.items():
-            values = column.values if column.kind == "o" else np.frombuffer(column.values, _dtype(column.kind))
+            values: Any = column.values
+            if column.kind != "o":
+                values = np.frombuffer(values, _dtype(column.kind))
             at = None if column.present is None else np.flatnonzero(np.frombuffer(column.present, np.uint8))
             cells[key] = Cells(column.kind, values, at)
         steps = np.frombuffer(block.steps, np.int64 if block.steps.typecode == "q" else np.float64)

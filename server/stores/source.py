@@ -50,7 +50,7 @@ class Source:
 
     def remember_tail(self, tail: int, rows: Rows) -> None:
         """Keep the rows of a tail at hand."""
-        self._remember(("tail", tail), rows.bytes, rows)
+        self._remember(("tail", tail), rows.memory_bytes, rows)
 
     def axes(self, db: sqlite3.Connection, slab: int) -> Axes:
         """Answer the axes of a slab."""

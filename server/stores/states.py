@@ -8,7 +8,7 @@ from typing import Any, get_args
 from ...core.limits import CRASHED_AFTER_SECONDS
 from .base import State, StreamRow
 
-_STATES = get_args(State)
+_STATES: tuple[State, ...] = get_args(State)
 
 
 def run_state(streams: Sequence[StreamRow], fields: Mapping[str, Any], now_ns: int) -> tuple[State, int | None]:
@@ -28,9 +28,9 @@ def run_state(streams: Sequence[StreamRow], fields: Mapping[str, Any], now_ns: i
             return "crashed", None
         main = max(streams, key=lambda stream: (stream.started_ns, stream.id))
     if main.exit is not None:
-        state = main.exit.get("state")
-        ended = main.exit.get("time_ns")
-        return state if state in _STATES and state != "running" else "finished", ended
+        told = main.exit.get("state")
+        state: State = next((name for name in _STATES if name == told and name != "running"), "finished")
+        return state, main.exit.get("time_ns")
     heard = [main.heard_ns]
     heard += [stream.heard_ns for stream in streams if stream.is_child and stream.id.startswith(f"{main.id}.")]
     last = max(heard)

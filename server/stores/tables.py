@@ -28,6 +28,7 @@ runs = sa.Table(
     sa.Column("project", sa.Text, nullable=False),
     sa.Column("run", sa.Text, nullable=False),
     sa.Column("created_ns", sa.BigInteger, nullable=False),
+    sa.Column("has_begun", sa.Boolean, nullable=False, server_default=sa.false()),  # a RUN record told `created_ns`
     sa.Column("trashed_ns", sa.BigInteger),
     sa.Column("lost", sa.Integer, nullable=False, server_default="0"),
     sa.Column("version", sa.Integer, nullable=False, server_default="0"),  # grows whenever `registers` changes

@@ -96,7 +96,7 @@ def test_statistics_stand_for_the_points(stores: Stores, log_x: bool, is_dense: 
     assert len(series.columns["x"]) <= 21
 
 
-@FEW
+@settings(FEW, max_examples=15)
 @given(at=st.integers(0, 4999), buckets=st.integers(1, 50), height=st.sampled_from([25.0, -25.0, math.nan, math.inf]))
 def test_a_spike_is_never_lost(new_stores: Callable[[], Stores], at: int, buckets: int, height: float) -> None:
     """One value in thousands is seen in its bucket, at any zoom."""
