@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import time
+from collections import deque
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
@@ -13,15 +14,17 @@ import msgspec
 
 from ...server.following import FollowedRun, Signature, signature
 from ...server.index import Index
+from ...server.scanning import FolderScan
 from ...server.stores import open_stores
 from ...server.stores.base import RunRow
 from ..errors import StorageError
 from ..journal import Block
-from ..paths import RunPath, find_runs
+from ..paths import RunPath
 from .changes import edit, index_folder, put_back, throw_away
 from .source import Page, Project, RunInfo
 
 _FRESH_SECONDS = 0.2  # questions asked in quick succession are answered from one look at the folder
+_COARSE_NS = 2_500_000_000  # times on disk are that coarse: what changed so lately may change and show the same time
 
 
 class _Seen(msgspec.Struct, array_like=True):
@@ -47,6 +50,8 @@ class LocalSource:
         self._memory = folder / "read-by-api"
         self._seen: dict[RunPath, Signature] = {}
         self._live: dict[RunPath, FollowedRun] = {}
+        self._scan = FolderScan(root)
+        self._folders: dict[RunPath, Path] = {}
         self._looked = 0.0
         self._is_first = True
 
@@ -82,7 +87,7 @@ class LocalSource:
 
     def run(self, path: RunPath) -> RunInfo | None:
         """Answer one run with its details; None where there is none."""
-        self._catch_up()
+        self._catch_up_with(path)
         found = self._stores.metadata.run(path)
         if found is None:
             return None
@@ -108,7 +113,7 @@ class LocalSource:
         self, path: RunPath, keys: Sequence[str] | None, low: float | None, high: float | None
     ) -> Iterator[Block]:
         """Walk all rows in order of step."""
-        self._catch_up()
+        self._catch_up_with(path)
         return self._stores.metrics.history(path, keys, low, high)
 
     def edit(self, path: RunPath, changes: Mapping[str, Any]) -> None:
@@ -137,52 +142,66 @@ class LocalSource:
 
     def _catch_up(self) -> None:
         """Take in what the folder has gained; what was read to its end and has not changed is not opened."""
-        now = time.monotonic()
-        if now - self._looked < _FRESH_SECONDS:
+        if time.monotonic() - self._looked < _FRESH_SECONDS:
             return
-        known: dict[RunPath, RunRow] | None = None
         if self._is_first:
-            known = {row.path: row for row in self._stores.metadata.runs(limit=None).runs}
-            self._remembered(known)
-        there = set()
+            self._remembered({row.path: row for row in self._stores.metadata.runs(limit=None).runs})
+        found = self._scan.look()
+        self._folders.update(found.appeared)
+        for path in found.vanished:
+            self._folders.pop(path, None)
         has_read = False
-        for path, folder in find_runs(self.root):
-            there.add(path)
-            mark = signature(folder)
-            if path not in self._live and self._seen.get(path) == mark:
-                continue
-            has_read |= self._read(path, folder)
-            self._seen[path] = mark
+        for path, folder in self._folders.items():
+            has_read |= self._look_at(path, folder)
         self._find_dead()
-        if self._is_first or has_read:
-            self._tidy(there)
+        if self._is_first or found.vanished:
+            self._tidy(found.is_trusted)
         if has_read:
             self._remember()
         self._is_first = False
         self._looked = time.monotonic()
 
-    def _read(self, path: RunPath, folder: Path) -> bool:
+    def _catch_up_with(self, path: RunPath) -> None:
+        """Do the same for one run only."""
+        if time.monotonic() - self._looked < _FRESH_SECONDS:
+            return
+        folder = path.folder(self.root)
+        if (folder / "streams").is_dir():
+            self._look_at(path, folder)
+            self._find_dead()
+        elif not self._is_first:
+            self._catch_up()  # removed, or moved to the trash
+
+    def _look_at(self, path: RunPath, folder: Path) -> bool:
+        """Read a run, if it has changed; answer whether it was read to an end that holds."""
+        seen = self._seen.get(path)
+        if seen is not None and seen == _mark(folder, is_over=len(seen) == 1 and not seen[0][0]):
+            return False
+        rough, fine = _mark(folder, is_over=True), _mark(folder, is_over=False)  # before reading: what comes later shows
+        run = self._read(path, folder)
+        if run is None:
+            return False
+        is_over = run.has_ended is True and time.time_ns() - rough[0][3] > _COARSE_NS
+        self._seen[path] = rough if is_over else fine
+        return path not in self._live
+
+    def _read(self, path: RunPath, folder: Path) -> FollowedRun | None:
         run = self._live.get(path) or FollowedRun(path, folder, self._index.cursor)
-        has_gained = False
         try:
-            for _ in run.read(self._index):
-                has_gained = True
-            if self._state(path) == "running":
+            deque(run.read(self._index), maxlen=0)
+            found = self._stores.metadata.run(path)
+            if found is not None and found.run.state == "running":
                 self._live[path] = run
+                self._seen.pop(path, None)
             else:
-                for _ in run.read(self._index, is_final=True):  # nobody writes any more: look behind zeros, too
-                    has_gained = True
+                deque(run.read(self._index, is_final=True), maxlen=0)  # nobody writes any more: look behind zeros, too
                 self._live.pop(path, None)
         except (StorageError, OSError) as error:
-            if isinstance(error, StorageError) and not folder.is_dir():
-                return False  # removed under us
             self._live.pop(path, None)
+            if not folder.is_dir():  # removed under us
+                return None
             raise StorageError(f"the run {path} in {folder} cannot be read: {error}") from error
-        return has_gained
-
-    def _state(self, path: RunPath) -> str | None:
-        found = self._stores.metadata.run(path)
-        return found.run.state if found else None
+        return run
 
     def _find_dead(self) -> None:
         """Tell the index of training processes of this machine that are no more."""
@@ -195,14 +214,15 @@ class LocalSource:
             if stream.host == HOST and stream.pid is not None and not is_alive(stream.pid):
                 self._stores.metadata.writer_gone(path, stream.id)
 
-    def _tidy(self, there: set[RunPath]) -> None:
+    def _tidy(self, is_trusted: bool) -> None:
         """Forget runs whose folders are gone; those in the trash have been moved away on purpose."""
-        if not os.path.isdir(self.root):
+        if not is_trusted:  # the folder cannot be listed: not mounted, perhaps
             return
         for row in self._stores.metadata.runs(limit=None).runs:
-            if row.path not in there and not row.path.folder(self.root).is_dir():
+            if row.path not in self._folders and not row.path.folder(self.root).is_dir():
                 self._index.forget(row.path)
                 self._live.pop(row.path, None)
+                self._seen.pop(row.path, None)
 
     def _remembered(self, known: Mapping[RunPath, RunRow]) -> None:
         try:
@@ -232,7 +252,19 @@ class LocalSource:
     def _forget_marks(self, path: RunPath) -> None:
         self._seen.pop(path, None)
         self._live.pop(path, None)
+        self._scan.forget(path)
+        self._folders.pop(path, None)
         self._looked = 0.0
+
+
+def _mark(folder: Path, *, is_over: bool) -> Signature:
+    """Answer what changes when a run grows; once all its processes have said goodbye, only by a new stream."""
+    if not is_over:
+        return signature(folder)
+    try:
+        return (("", 0, 0, os.stat(f"{folder}/streams").st_mtime_ns),)
+    except OSError:
+        return (("", 0, 0, 0),)
 
 
 def _info(row: RunRow, trashed: bool = False, details: Mapping[str, Any] | None = None) -> RunInfo:

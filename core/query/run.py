@@ -64,8 +64,22 @@ class Run:
         self.tags = list(info.tags)
         self.notes = info.notes
         self.group = info.group
-        self.config: dict[str, Any] = _copy(info.config)
-        self.summary = RunSummary(_copy(info.summary))
+        self._config: dict[str, Any] | None = None
+        self._summary: RunSummary | None = None
+
+    @property
+    def config(self) -> dict[str, Any]:
+        """The hyperparameters, nested; changes are kept by `update()`."""
+        if self._config is None:  # copied when it is first asked for: a list of thousands stays quick
+            self._config = _copy(self._info.config)
+        return self._config
+
+    @property
+    def summary(self) -> RunSummary:
+        """One value per metric; changes are kept by `update()`."""
+        if self._summary is None:
+            self._summary = RunSummary(_copy(self._info.summary))
+        return self._summary
 
     # --- what it is ----------------------------------------------------------------------
 

@@ -169,8 +169,9 @@ class Table:
         full = {key: column.values.tolist() for key, column in self.columns.items() if len(column.rows) == count}
         if len(full) == 1 == len(self.columns):  # one series: dict displays are twice as fast as dict(zip())
             ((key, values),) = full.items()
+            first, second, third = _OWN  # local names: a fifth of the time
             return [
-                {STEP: step, TIMESTAMP: at, RUNTIME: seconds, key: value}
+                {first: step, second: at, third: seconds, key: value}
                 for step, at, seconds, value in zip(*own, values, strict=True)
             ]
         names = (*_OWN, *full)
