@@ -68,7 +68,7 @@ async def builtin(name: str) -> Response:
     return await run_in_threadpool(_builtin, name)
 
 
-@router.get("/api/{rest:path}")
+@router.api_route("/api/{rest:path}", methods=["GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"])
 async def unknown(rest: str) -> Response:
     """Answer what no route of the API does; not with a page."""
     raise HTTPException(404, "there is no such route; /docs shows all.")

@@ -75,7 +75,10 @@ def _entries(frames: list[Frame], after: int) -> Iterator[Entry]:
     seq = after
     try:
         for entry in entries(frames, after):
-            yield entry
+            if isinstance(entry, Control) and not 0 <= entry.time_ns < 2**63:
+                yield lost(entry.seq, entry.seq, "a record's time is none that can be stored")
+            else:
+                yield entry
             seq = last_seq(entry)
         return
     except _FOREIGN:

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import ipaddress
+import logging
 import re
 import time
 from collections.abc import Callable, Collection, Iterable
@@ -16,6 +17,7 @@ from urllib.parse import urlsplit
 
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from ..core.errors import StorageError
 from .limits import (
     BODY_IDLE_SECONDS,
     MAX_FORM_BODY_BYTES,
@@ -25,6 +27,7 @@ from .limits import (
 )
 from .wire import Json
 
+_log = logging.getLogger("tracker.server")
 FRAMES = "application/x-tracker-frames"
 JSON = "application/json"
 SAFE_METHODS = frozenset(("GET", "HEAD", "OPTIONS"))
@@ -158,7 +161,7 @@ class Gate:
 
         try:
             headers = self._check(scope, is_api)
-            self.authorise(scope, headers)
+            self._authorise(scope, headers)
             if scope["method"] not in SAFE_METHODS:
                 receive = await _whole_body(scope, headers, receive)
         except RefusedError as refused:
@@ -171,6 +174,13 @@ class Gate:
             await Json({"detail": refused.detail}, refused.status, more)(scope, receive, dressed)
             return
         await self.app(scope, receive, dressed)
+
+    def _authorise(self, scope: Scope, headers: dict[str, str]) -> None:
+        try:
+            self.authorise(scope, headers)
+        except StorageError as error:  # nobody is let in while the keys cannot be read
+            _log.warning("%s", error)
+            raise RefusedError(503, "the server's keys cannot be read; its log says why.") from None
 
     def _check(self, scope: Scope, is_api: bool) -> dict[str, str]:
         headers: dict[str, str] = {}

@@ -94,7 +94,7 @@ def take(ingest: Applies, path: RunPath, stream: str, entries: list[Entry], *, a
     except Exception as error:
         if trouble := store_trouble(error):
             raise trouble from error
-        _log.warning("a record of run %s cannot be stored and is set aside (%s)", path, error, exc_info=error)
+        _log.warning("a record of run %s cannot be stored and is set aside (%s: %s)", path, type(error).__name__, error)
         entries = _one_by_one(ingest, path, stream, entries, taken, arrived_ns)
     for entry in entries:
         taken.note(entry)
