@@ -71,7 +71,11 @@ class Prepare(BuildHookInterface):  # type: ignore[type-arg]
         try:
             for step in (["ci", "--ignore-scripts", "--no-audit", "--no-fund"], ["run", "build"]):
                 subprocess.run(
-                    [*npm, *step], cwd=Path(self.root, "server", "web"), check=True, env={**os.environ, "PATH": path}
+                    [*npm, *step],
+                    cwd=Path(self.root, "server", "web"),
+                    check=True,
+                    stdout=sys.stderr,  # standard output may be the front end's
+                    env={**os.environ, "PATH": path},
                 )
         except (OSError, subprocess.CalledProcessError) as error:
             if os.environ.get("TRACKER_BUILD_WEB") == "require":

@@ -1,0 +1,45 @@
+"""Code as users write it: it must type-check under `mypy --strict` against the installed package."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import tracker
+from tracker.testing import read_runs
+
+
+def with_a_block() -> None:
+    with tracker.init(project="typed", config={"lr": 0.1}, tags=["a"], mode="offline") as run:
+        run.log({"loss": 0.5, "accuracy": 1})
+        run.log({"loss": 0.4}, step=1)
+        run.define_metric("val/*", step_metric="epoch", summary="min")
+        run.summary["best"] = 0.4
+        name: str | None = run.name
+        identity: str = run.id
+        print(name, identity, run.config.lr)
+    run.finish()
+
+
+def at_module_level() -> None:
+    tracker.init(project="typed")
+    tracker.log({"loss": 0.5}, step=3, commit=True)
+    tracker.flush()
+    tracker.finish(exit_code=0)
+    if tracker.run is not None:
+        print(tracker.run.id)
+
+
+def reading_back(folder: Path) -> list[float]:
+    api = tracker.Api()
+    for run in api.runs("typed", filters={"config.lr": 0.1}):
+        print(run.id)
+    rows: list[dict[str, Any]] = read_runs(folder)[0]["history"]
+    return [row["loss"] for row in rows]
+
+
+def catching() -> None:
+    try:
+        tracker.init(project="typed", mode="online")
+    except tracker.UsageError as error:
+        raise SystemExit(str(error)) from error
