@@ -2,31 +2,68 @@
 
 from __future__ import annotations
 
+import math
 import os
+from collections.abc import Iterable, Iterator
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import msgspec
 
-from .errors import UsageError
-from .journal import Block, Journal, StreamReader
+from .errors import FormatError, UsageError
+from .journal import Block, Entry, Journal, StreamReader
 from .names import random_id, to_folder
 from .paths import RunPath, streams
-from .record import Control, Kind
+from .record import Control, Kind, encode_control
 from .values import encodable, encode
+
+if TYPE_CHECKING:
+    from .history import Row
+    from .run import Run
 
 _LAST = ".last-run.json"  # in the project's folder, for resume="auto"
 _CHOICES = ("allow", "must", "never", "auto")
+# Of the process that wrote them, not of the run.
+_OF_A_PROCESS = ("host", "pid", "program", "stream", "resumed")
 
 
 class Previous(NamedTuple):
-    """What is known of a run from its journals."""
+    """What is known of a run from its journals.
 
+    Args:
+        folder: The run's folder.
+        fields: The run's own fields, without those of one process.
+        config: Nested.
+        by_hand: What the user set in the summary.
+        definitions: Bodies of the METRIC records, in order.
+        last_step: The largest one that is not hidden; -1 without rows.
+        state: `running`, or how the run ended, as of now.
+        pid: Of the last process, and its machine.
+        host: The machine's name.
+    """
+
+    folder: Path
     fields: dict[str, Any]
     config: dict[str, Any]
     by_hand: dict[str, Any]
     definitions: list[dict[str, Any]]
-    last_step: int
+    last_step: int | float
+    state: str
+    pid: int | None = None
+    host: str | None = None
+
+    @property
+    def next_step(self) -> int:
+        """The first whole step behind all rows."""
+        return math.floor(self.last_step) + 1
+
+    def hand_over(self, run: Run) -> None:
+        """Give the run that goes on what the summary and `define_metric` know; the rows are read when asked for."""
+        for body in self.definitions:
+            run._definitions.take_body(body)
+        if run.folder == self.folder:  # a fork has the rows in its own journal
+            own = run._journal.id
+            run._summary.begin_with(lambda: earlier(self.folder, own))
 
 
 class Plan(NamedTuple):
@@ -44,9 +81,9 @@ class Plan(NamedTuple):
     run_id: str
     previous: Previous | None = None
     first_step: int = 0
-    rewind_to: int | None = None
+    rewind_to: int | float | None = None
     copy_from: Path | None = None
-    copy_to_step: int = 0
+    copy_to_step: int | float = 0
     forked_from: str | None = None
 
 
@@ -61,6 +98,7 @@ def plan(root: Path, entity: str, project: str, chosen: Any) -> Plan:
 
     Raises:
         UsageError: They contradict each other, or there is no such run.
+        FormatError: The run was written by a newer tracker.
     """
     choice = _choice(chosen.resume)
     given = [name for name in ("resume", "resume_from", "fork_from") if getattr(chosen, name)]
@@ -72,52 +110,61 @@ def plan(root: Path, entity: str, project: str, chosen: Any) -> Plan:
 
     if chosen.fork_from:
         source, step = parse_moment(chosen.fork_from, "fork_from")
-        previous = _needed(folder_of(source), source, project, "fork_from")
         run_id = chosen.run_id or random_id()
         if run_id == source:
             raise UsageError(f"fork_from names the run {source!r} itself; give another id, or use resume_from.")
-        fresh = previous._replace(fields={})
-        return Plan(run_id, fresh, step + 1, None, folder_of(source), step, chosen.fork_from)
+        if streams(folder_of(run_id)):
+            raise UsageError(f"fork_from begins a new run, and {run_id!r} exists in project {project!r}; give another id.")
+        previous = _needed(folder_of(source), source, project, "fork_from")._replace(fields={})
+        return Plan(run_id, previous, math.floor(step) + 1, None, folder_of(source), step, chosen.fork_from)
     if chosen.resume_from:
         source, step = parse_moment(chosen.resume_from, "resume_from")
         if chosen.run_id not in (None, source):
             raise UsageError(f"resume_from names the run {source!r} and id={chosen.run_id!r}; give one of them.")
-        return Plan(source, _needed(folder_of(source), source, project, "resume_from"), step + 1, step)
+        previous = _needed(folder_of(source), source, project, "resume_from")
+        return Plan(source, previous, math.floor(step) + 1, step)
 
     run_id = chosen.run_id
-    if choice == "auto" and run_id is None:
-        run_id = _unfinished(root / to_folder(entity) / to_folder(project))
     if run_id is None:
         if choice == "must":
             raise UsageError("resume='must' needs to know which run: give its id, or set TRACKER_RUN_ID.")
-        return Plan(random_id())
-    previous_run = read_previous(folder_of(run_id))
-    if previous_run is None:
+        found = _unfinished(root / to_folder(entity) / to_folder(project)) if choice == "auto" else None
+        return Plan(random_id()) if found is None else Plan(found[0], found[1], found[1].next_step)
+    known = read_previous(folder_of(run_id))
+    if known is None:
         if choice == "must":
-            raise UsageError(f"resume='must', and there is no run {run_id!r} in project {project!r} under {root}.")
+            raise UsageError(
+                f"resume='must', and there is no run {run_id!r} in project {project!r} under {root}. "
+                "Use resume='allow' to begin it where it is not there."
+            )
         return Plan(run_id)
     if choice == "never":
         raise UsageError(f"resume='never', and the run {run_id!r} exists in project {project!r}; give another id.")
-    return Plan(run_id, previous_run, previous_run.last_step + 1)
+    return Plan(run_id, known, known.next_step)
 
 
-def parse_moment(text: str, argument: str) -> tuple[str, int]:
+def parse_moment(text: str, argument: str) -> tuple[str, int | float]:
     """Answer run id and step of "id?_step=N".
 
     Raises:
         UsageError: It has another form.
     """
-    run_id, found, step = str(text).partition("?_step=")
+    run_id, found, step = str(text).strip().partition("?_step=")
     try:
-        if run_id and found:
-            return run_id, int(step)
+        number = float(step) if "." in step or "e" in step.lower() else int(step)
+        if run_id and found and "?" not in run_id and math.isfinite(number):
+            return run_id, number
     except ValueError:
         pass
-    raise UsageError(f"{argument} is {text!r}; it reads 'run_id?_step=N', for example 'ab12cd34?_step=200'.")
+    raise UsageError(f"{argument} is {text!r}; it reads '<run id>?_step=<number>', for example 'ab12cd34?_step=200'.")
 
 
 def read_previous(folder: Path) -> Previous | None:
-    """Read what a run's journals tell of it, its rows only for the last step; None where there is no run."""
+    """Read what a run's journals tell of it, its rows only for the last step; None where there is no run.
+
+    Raises:
+        FormatError: It was written by a newer tracker.
+    """
     found = streams(folder)
     if not found:
         return None
@@ -125,58 +172,94 @@ def read_previous(folder: Path) -> Previous | None:
 
     run = StoredRun(RunPath("", "", ""), folder)
     controls: list[Control] = []
-    last = -1
-    for stream in found:
-        for entry in StreamReader(stream).entries():
+    last: int | float = -1
+    for stream in found:  # in order of their start: a rewind hides what the ones before it have written
+        ending: dict[str, Any] | None = None
+        is_writer = False
+        for entry in _entries(stream):
             if isinstance(entry, Block):
-                last = max(last, int(max(entry.steps)))
-            else:
-                controls.append(entry)
-                if entry.kind == Kind.REWIND:
-                    last = min(last, int(entry.body.get("step", last)))
+                last = max(last, max(entry.steps))
+                run.heard_ns = max(run.heard_ns, entry.times[-1])
+                is_writer = True
+                continue
+            controls.append(entry)
+            run.heard_ns = max(run.heard_ns, entry.time_ns)
+            if entry.kind == Kind.REWIND:
+                last = min(last, entry.body.get("step", last))
+            is_writer |= "pid" in entry.body
+            if entry.kind == Kind.EXIT:
+                ending = entry.body
+        if is_writer and "." not in stream.name:  # neither an edit nor a forked child ends the run
+            run.exit = ending
     for control in sorted(controls, key=lambda each: each.time_ns):
         apply(run, control)
+    fields = {name: value for name, value in run.fields.items() if name not in _OF_A_PROCESS}
+    if fields.get("preempting"):
+        fields["preempting"] = False  # that process has been stopped; the next one is not about to be
     by_hand = {key: value for key, (value, _) in run.by_hand.items()}
-    return Previous(run.fields, run.config, by_hand, run.definitions, last)
+    pid, host = run.fields.get("pid"), run.fields.get("host")
+    return Previous(folder, fields, run.config, by_hand, run.definitions, last, run.state, pid, host)
 
 
-def copy_history(source: Path, step: int, journal: Journal) -> None:
-    """Copy a run's visible rows up to a step into a new journal, a block at a time."""
-    from .history import Row, visible
+def copy_history(source: Path, step: int | float, journal: Journal) -> None:
+    """Copy a run's config, definitions and visible rows up to a step into a new journal: a fork stands by itself.
 
+    Rows keep their times and come in order of writing, also where several processes have written at once. They are
+    copied a block at a time.
+    """
+    from heapq import merge  # only for a fork
+
+    previous = read_previous(source)
+    if previous is None:
+        return
+    now = journal.clock.now_ns()
+    if previous.config:
+        journal.append(Kind.CONFIG, encode_control(now, {"set": previous.config, "remove": []}))
+    for body in previous.definitions:
+        journal.append(Kind.METRIC, encode_control(now, body))
     found = streams(source)
-    rewinds = [
-        (number, entry)
-        for number, stream in enumerate(found)
-        for entry in StreamReader(stream).entries()
-        if isinstance(entry, Control) and entry.kind == Kind.REWIND
-    ]
+    rewinds = _rewinds(found)
+    sources = [_visible_rows(number, stream, rewinds, step) for number, stream in enumerate(found)]
+    for row in merge(*sources, key=lambda each: each.written):
+        journal.append(Kind.ROW, encode((row.step, row.time_ns, encodable(row.values))))
+
+
+def earlier(folder: Path, stream_id: str) -> Iterator[Entry]:
+    """Walk what a run's other streams hold, without rows that a rewind hides."""
+    found = streams(folder)
+    rewinds = _rewinds(found)
     for number, stream in enumerate(found):
-        written = 0
-        for entry in StreamReader(stream).entries():
-            if not isinstance(entry, Block):
+        if stream.name == stream_id:
+            continue
+        if not rewinds:
+            yield from _entries(stream)
+            continue
+        lowest = min(rewind.body.get("step", 0) for _, rewind in rewinds)
+        for entry in _entries(stream):
+            if isinstance(entry, Control) or max(entry.steps) <= lowest:
+                yield entry
                 continue
-            rows = []
-            for seq, (at, time_ns, values) in enumerate(entry.rows(), entry.first_seq):
-                written = max(written, time_ns)
-                if at <= step:
-                    rows.append(Row(at, written, number, seq, time_ns, values))
-            for row in visible(rows, rewinds):
-                journal.append(Kind.ROW, encode((row.step, row.time_ns, encodable(row.values))))
+            rows = list(_visible(_rows(number, entry, 0), rewinds))
+            if rows:
+                payloads = [encode((row.step, row.time_ns, encodable(row.values))) for row in rows]
+                yield Block.from_rows(rows[0].seq, payloads)
 
 
 def remember(project: Path, run_id: str, state: str) -> None:
-    """Note the project's last run and its state, for resume="auto"."""
+    """Note the project's last run and its state, for resume="auto". The end of a run that is not the last is no news."""
     path = project / _LAST
     draft = project / f"{_LAST}.{os.getpid()}"
     try:
-        draft.write_text(msgspec.json.encode({"id": run_id, "state": state}).decode())
+        if state != "running" and _last(project) not in (None, run_id):
+            return
+        draft.write_bytes(msgspec.json.encode({"id": run_id, "state": state}))
         os.replace(draft, path)
     except OSError:  # a full disk: only "auto" will not find it
         return
 
 
-def _unfinished(project: Path) -> str | None:
+def _last(project: Path) -> str | None:
+    """Answer the id of the project's last run, if it has not finished."""
     try:
         last = msgspec.json.decode((project / _LAST).read_bytes())
         return None if last["state"] == "finished" else str(last["id"])
@@ -184,10 +267,23 @@ def _unfinished(project: Path) -> str | None:
         return None
 
 
+def _unfinished(project: Path) -> tuple[str, Previous] | None:
+    """Answer the project's last run where it has not finished and nobody is writing it."""
+    run_id = _last(project)
+    if run_id is None:
+        return None
+    previous = read_previous(project / to_folder(run_id))
+    if previous is None or previous.state in ("finished", "running"):
+        return None
+    return run_id, previous
+
+
 def _needed(folder: Path, run_id: str, project: str, argument: str) -> Previous:
     previous = read_previous(folder)
     if previous is None:
-        raise UsageError(f"{argument} names the run {run_id!r}, and project {project!r} has none in {folder.parent}.")
+        raise UsageError(
+            f"{argument} names the run {run_id!r}, and project {project!r} has none of that id in {folder.parent}."
+        )
     return previous
 
 
@@ -201,3 +297,59 @@ def _choice(resume: bool | str | None) -> str | None:
     return str(resume)
 
 
+# --- reading streams ------------------------------------------------------------------------
+
+
+def _entries(stream: Path) -> Iterator[Entry]:
+    """Walk a stream; a damaged block is passed over, what follows it is read.
+
+    Raises:
+        FormatError: A segment is of a newer format.
+    """
+    reader = StreamReader(stream)
+    while True:
+        before = reader.cursor
+        try:
+            yield from reader.entries()
+        except FormatError:
+            if reader.cursor == before:
+                raise
+        else:
+            return
+
+
+def _rewinds(found: list[Path]) -> list[tuple[int, Control]]:
+    """Answer the REWIND records of some streams, each with the number of its stream."""
+    from .record import decode_control
+
+    rewinds = []
+    for number, stream in enumerate(found):
+        for frame in StreamReader(stream).frames():  # not `entries`: that would unpack every block
+            if frame.kind == Kind.REWIND and (control := decode_control(frame.kind, frame.seq, frame.payload)):
+                rewinds.append((number, control))
+    return rewinds
+
+
+def _rows(number: int, block: Block, written: int) -> Iterator[Row]:
+    from .history import Row
+
+    for seq, (step, time_ns, values) in enumerate(block.rows(), block.first_seq):
+        written = max(written, time_ns)
+        yield Row(step, written, number, seq, time_ns, values)
+
+
+def _visible(rows: Iterable[Row], rewinds: list[tuple[int, Control]]) -> list[Row]:
+    from .history import visible
+
+    return visible(list(rows), rewinds)
+
+
+def _visible_rows(number: int, stream: Path, rewinds: list[tuple[int, Control]], step: int | float) -> Iterator[Row]:
+    written = 0
+    for entry in _entries(stream):
+        if isinstance(entry, Control):
+            written = max(written, entry.time_ns)
+            continue
+        rows = list(_rows(number, entry, written))
+        written = rows[-1].written
+        yield from _visible([row for row in rows if row.step <= step], rewinds)
