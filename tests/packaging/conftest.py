@@ -50,7 +50,10 @@ def wheel(built: Path) -> zipfile.ZipFile:
 
 @pytest.fixture(scope="session")
 def python(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The Python of a new, empty virtual environment."""
+    """The Python of a new virtual environment that has what a training process imports, and nothing else."""
     folder = tmp_path_factory.mktemp("venv")
     subprocess.run([sys.executable, "-m", "venv", str(folder)], check=True)
-    return folder / ("Scripts/python.exe" if sys.platform == "win32" else "bin/python")
+    python = folder / ("Scripts/python.exe" if sys.platform == "win32" else "bin/python")
+    light = ["msgspec", "platformdirs", "backports.zstd; python_version < '3.14'"]
+    subprocess.run([str(python), "-m", "pip", "install", "--quiet", *light], check=True)
+    return python

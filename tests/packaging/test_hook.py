@@ -32,8 +32,7 @@ def room(tmp_path: Path) -> Path:
 def _run(room: Path, code: str, **environment: str) -> subprocess.CompletedProcess[str]:
     # -S: without the hook, and the finder of an editable install, of the environment the tests run in.
     return subprocess.run(
-        [sys.executable, "-S", "-c", f"import os, sys; sys.path.insert(0, {str(room)!r})
-{code}"],
+        [sys.executable, "-S", "-c", f"import os, sys; sys.path.insert(0, {str(room)!r})\n{code}"],
         env={**{k: v for k, v in os.environ.items() if k != "TRACKER_DISABLED"}, **environment},
         capture_output=True,
         text=True,
