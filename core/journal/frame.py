@@ -98,6 +98,11 @@ def segment_start(data: bytes | memoryview) -> int:
     return int(start)
 
 
+def segment_first_seq(data: bytes) -> int:
+    """Answer the number of the first record as the segment's header tells it; 0 where it does not."""
+    return int(SEGMENT.unpack_from(data)[4]) if len(data) >= SEGMENT.size else 0
+
+
 def scan(data: bytes | memoryview, start: int = 0) -> Iterator[Frame]:
     """Walk the whole frames in `data`, passing over whatever is none.
 

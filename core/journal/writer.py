@@ -21,7 +21,7 @@ from ..clock import Clock
 from ..limits import FIRST_SEGMENT_BYTES, MAX_HELD_RECORDS_BYTES
 from ..names import stream_id
 from ..record import Kind, encode_control
-from .frame import HEADER, MAGIC, SEGMENT, TRAILER, encode_frame, scan, seq_of
+from .frame import HEADER, MAGIC, SEGMENT, TRAILER, encode_frame, scan, segment_first_seq, seq_of
 from .held import Held
 from .segments import NO_SEGMENT, Segments
 from .storage import MappedSegment, Segment, can_map, is_full
@@ -384,10 +384,13 @@ class Journal:
             self.seq = seq_of(self._held.frames[-1])
             return
         try:
-            for frame in scan(self._segment.read(), SEGMENT.size):
-                self.seq = frame.last_seq
+            data = self._segment.read()
         except _BROKEN:
             return
+        if first_seq := segment_first_seq(data):
+            self.seq = first_seq - 1
+        for frame in scan(data, SEGMENT.size):
+            self.seq = frame.last_seq
 
     def _put_last(self, frame: bytes) -> None:
         try:

@@ -10,6 +10,7 @@ import msgspec
 import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
+
 from tracker.core.errors import FormatError
 from tracker.core.journal.block import BLOCK, Block, Column, Packer, _squeeze, _unsqueeze, decode_row, zstd
 from tracker.core.journal.frame import ZSTD, Frame, encode_frame, scan

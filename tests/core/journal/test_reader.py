@@ -10,6 +10,7 @@ import msgspec
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+
 from tracker.core.clock import Clock
 from tracker.core.errors import FormatError
 from tracker.core.journal import Block, Journal, StreamReader, encode_frame, entries, scan

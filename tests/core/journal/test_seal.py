@@ -10,6 +10,7 @@ import msgspec
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+
 from tracker.core.journal import Block, StreamReader, encode_frame, scan
 from tracker.core.journal.frame import encode_segment_header
 from tracker.core.journal.seal import seal
