@@ -102,7 +102,6 @@ def create_app(
         lifespan=lifespan,
         redirect_slashes=False,
         separate_input_output_schemas=False,
-        strict_content_type=True,
     )
     app.state.services = Services(
         mode=mode,

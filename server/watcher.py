@@ -30,6 +30,7 @@ from .limits import (
 from .liveness import Liveness, Tells
 from .scanning import FolderScan
 from .taking import Taken
+from .trash import trashed_folders
 from .trouble import StoreTroubleError, store_trouble
 from .watched import WatchedMemory
 
@@ -93,6 +94,7 @@ class Watcher:
         self._live: dict[RunPath, _Watch] = {}
         self._backlog: deque[_Watch] = deque()  # newest last
         self._readings: dict[RunPath, Generator[Taken, None, None]] = {}  # long ones, interrupted
+        self._thrown_away: deque[tuple[RunPath, Path]] = deque()
         self._circle: deque[RunPath] = deque()  # quiet runs, in the order they are looked at
         self._next_scan = self._next_full = self._next_liveness = 0.0
         self._stop = threading.Event()
@@ -154,11 +156,13 @@ class Watcher:
         self._follow_live()
         self._work_off_backlog()
         self._look_at_quiet()
+        if self._thrown_away and not self._backlog:
+            self._look_at_trash()
         if now >= self._next_liveness:
             self._next_liveness = now + LIVENESS_SECONDS
             self._liveness.sweep()
             self._memory.save_if_due()
-        if self._backlog:
+        if self._backlog or self._thrown_away:
             return 0.002  # the lock is free for a moment: requests that wait for it get their turn
         self.is_behind = False
         return FOLLOW_SECONDS if self._live else IDLE_SECONDS
@@ -168,11 +172,12 @@ class Watcher:
     def _look_for_runs(self, is_full: bool) -> None:
         found = self._scan.look(is_full=is_full)
         known = self._index.known() if found.is_first or len(found.appeared) > 10 else None
+        thrown_away: dict[RunPath, Path] = {}
+        if is_full or found.vanished or found.appeared:
+            thrown_away = dict(trashed_folders(self.root))
         if found.is_first and known is not None:
             there = {path for path, _ in found.appeared}
-            for path, in_trash in known.items():
-                if path not in there and not in_trash:
-                    self._forget(path)
+            found.vanished += [path for path in known if path not in there]
         waiting: list[tuple[int, _Watch]] = []
         for path, folder in found.appeared:
             if path in self._watches:
@@ -180,8 +185,11 @@ class Watcher:
             watch = self._watches[path] = _Watch(path, folder)
             self._circle.append(path)
             state = known.get(path) if known is not None else self._index.is_trashed(path)
-            if state:  # a new run of the name of one that was thrown away
+            if state and path in thrown_away:  # a new run of the name of one that was thrown away
                 self._index.forget(path)
+            elif state:  # brought back by somebody else
+                self._index.metadata.set_trashed(path, False)
+                self._tell(path, {"trash"}, True)
             mark = signature(folder)
             if state is False and self._memory.has(path, mark, self._index.cursor):
                 watch.seen, watch.streams_mtime, watch.looked = mark, _mtime(folder), self._now()
@@ -191,15 +199,29 @@ class Watcher:
         waiting.sort(key=lambda item: item[0])
         self._backlog.extend(watch for _, watch in waiting)
         for path in found.vanished:
-            if self._watches.pop(path, None) is not None:
-                self._forget(path)
+            self._watches.pop(path, None)
+            self._live.pop(path, None)
+            self._readings.pop(path, None)
+            self._memory.forget(path)
+            if path not in thrown_away:
+                self._index.forget(path)
+                self._tell(path, {"removed"}, True)
+        self._thrown_away.extend(item for item in thrown_away.items() if item[0] not in self._watches)
 
-    def _forget(self, path: RunPath) -> None:
-        self._live.pop(path, None)
-        self._readings.pop(path, None)
-        self._memory.forget(path)
-        self._index.forget(path)
-        self._tell(path, {"removed"}, True)
+    def _look_at_trash(self) -> None:
+        """Have what others moved to the trash, or an index made anew does not know, listed there."""
+        until = self._now() + _SLICE_SECONDS
+        while self._thrown_away and self._now() < until and not self._stop.is_set():
+            path, folder = self._thrown_away.popleft()
+            if path in self._watches or (is_trashed := self._index.is_trashed(path)):
+                continue
+            try:
+                if is_trashed is None:
+                    deque(FollowedRun(path, folder, self._index.cursor).read(self._index, is_final=True), maxlen=0)
+                if self._index.metadata.set_trashed(path, True):
+                    self._tell(path, {"trash"}, True)
+            except (StoreTroubleError, StorageError, OSError) as error:
+                _log.warning("run %s in the trash cannot be read (%s)", path, error)
 
     # --- reading them --------------------------------------------------------------------
 

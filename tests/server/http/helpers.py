@@ -44,13 +44,14 @@ class Writer:
     Args:
         root: The folder of all runs.
         path: Which run.
+        clock: Gives the times of its records.
         fields: More fields of its first RUN record; `host` and `pid` among them say who writes.
     """
 
-    def __init__(self, root: Path, path: RunPath, **fields: Any) -> None:
+    def __init__(self, root: Path, path: RunPath, clock: Clock | None = None, **fields: Any) -> None:
         self.path = path
         self.folder = path.folder(root)
-        self.clock = Clock()
+        self.clock = clock or Clock()
         self.journal = Journal(self.folder / "streams", self.clock)
         known = {"id": path.id, "entity": path.entity, "project": path.project, "name": f"name of {path.id}"}
         self.record(Kind.RUN, {**known, "host": socket.gethostname(), "pid": os.getpid(), **fields})

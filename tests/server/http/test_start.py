@@ -10,21 +10,20 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Callable
-from contextlib import suppress
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, suppress
 from pathlib import Path
 
 import httpx
 import pytest
-from fastapi.testclient import TestClient
+import uvicorn
 
+from tracker.core.paths import RunPath
 from tracker.server import pages
 from tracker.server.app import create_app
 from tracker.server.stores import open_stores
 
 from .helpers import Server, Writer, frames_of, start_server, until, write_run
-
-from tracker.core.paths import RunPath  # isort: skip
 
 
 def refused(*arguments: str) -> subprocess.CompletedProcess[str]:
@@ -134,25 +133,33 @@ def test_pages_ask_nobody_else(ui: Server, page: str) -> None:
 
 
 @pytest.fixture
-def page_client(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[[Path], TestClient]:
-    def make(static: Path) -> TestClient:
-        monkeypatch.setattr(pages, "STATIC", static)
-        pages._listing_at.cache_clear()
-        stores = open_stores(tmp_path / "store")
-        root = tmp_path / "runs"
-        return TestClient(create_app(stores, mode="ui", root=root), base_url="http://localhost")
+def page_client(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[[Path], httpx.Client]]:
+    """Serve from this process, so that the folder of the dashboard can be another."""
+    with ExitStack() as stack:
 
-    return make
+        def make(static: Path) -> httpx.Client:
+            monkeypatch.setattr(pages, "STATIC", static)
+            pages._listing_at.cache_clear()
+            app = create_app(open_stores(tmp_path / "store"), mode="ui", root=tmp_path / "runs")
+            listener = stack.enter_context(socket.create_server(("127.0.0.1", 0)))
+            server = uvicorn.Server(uvicorn.Config(app, log_level="warning", ws="none"))
+            thread = threading.Thread(target=server.run, args=([listener],), daemon=True)
+            thread.start()
+            stack.callback(thread.join, 10)
+            stack.callback(setattr, server, "should_exit", True)
+            return stack.enter_context(httpx.Client(base_url=f"http://127.0.0.1:{listener.getsockname()[1]}"))
+
+        yield make
 
 
 def test_without_the_dashboard_a_plain_page_shows_the_runs(
-    page_client: Callable[[Path], TestClient], tmp_path: Path
+    page_client: Callable[[Path], httpx.Client], tmp_path: Path
 ) -> None:
     writer = Writer(tmp_path / "runs", RunPath("local", "demo", "x"), name="<script>alert(1)</script>")
     writer.log(1, **{"<b>loss": 0.25, "t": "</td><img src=x>"})
     writer.end()
-    with page_client(tmp_path / "nothing") as client:
-        text = until(lambda: "0.25" in (page := client.get("/any/where").text) and page)
+    client = page_client(tmp_path / "nothing")
+    text = until(lambda: "0.25" in (page := client.get("/any/where").text) and page)
 
     assert "npm" in text
     assert "&lt;script&gt;alert(1)" in text
@@ -160,7 +167,7 @@ def test_without_the_dashboard_a_plain_page_shows_the_runs(
     assert not re.search(r"<script|<img|<style|<b>loss", text)
 
 
-def test_the_built_dashboard_is_served(page_client: Callable[[Path], TestClient], tmp_path: Path) -> None:
+def test_the_built_dashboard_is_served(page_client: Callable[[Path], httpx.Client], tmp_path: Path) -> None:
     static = tmp_path / "static"
     (static / "assets").mkdir(parents=True)
     (static / "index.html").write_text("<!doctype html><title>built</title>")
@@ -168,13 +175,13 @@ def test_the_built_dashboard_is_served(page_client: Callable[[Path], TestClient]
     (static / "favicon.svg").write_text("<svg/>")
     (tmp_path / "secret.txt").write_text("secret")
     (static / "assets" / "link.txt").symlink_to(tmp_path / "secret.txt")
-    with page_client(static) as client:
-        asset = client.get("/assets/index-abc.js")
-        for route in ("/", "/local/demo", "/local/demo/runs/x.y", "/index.html"):
-            answer = client.get(route)
-            assert (answer.text, answer.headers["cache-control"]) == ("<!doctype html><title>built</title>", "no-cache")
-        icon = client.get("/favicon.svg")
-        missing = client.get("/assets/index-old.js")
+    client = page_client(static)
+    asset = client.get("/assets/index-abc.js")
+    for route in ("/", "/local/demo", "/local/demo/runs/x.y", "/index.html"):
+        answer = client.get(route)
+        assert (answer.text, answer.headers["cache-control"]) == ("<!doctype html><title>built</title>", "no-cache")
+    icon = client.get("/favicon.svg")
+    missing = client.get("/assets/index-old.js")
 
     assert (asset.text, asset.headers["content-type"]) == ("1", "text/javascript; charset=utf-8")
     assert "immutable" in asset.headers["cache-control"]
