@@ -40,7 +40,10 @@ BACKOFF_STEADY_SECONDS = 4.0  # reached after four failures; from there on a ten
 BACKOFF_LIMIT_SECONDS = 60.0  # also the slow retry after a refused key
 BACKOFF_FINISHING_SECONDS = 0.5  # while finish() waits
 PATIENCE_SECONDS = 2.0  # an outage this short is not worth a sentence
+REFUSALS_BEFORE_SET_ASIDE = 5  # of one record alone, with the usual waits between; a cut request is refused as well
 GAP_SECONDS = 2.0  # a hole in a live stream is looked at again after that, before it counts as damage
+UNREADABLE_RETRY_SECONDS = 30.0  # a stream that cannot be read is let be for so long
+SYNC_STALL_SECONDS = 60.0  # `tracker sync` gives up when the server has taken nothing for so long
 FINISH_STALL_SECONDS = 10.0  # finish() returns this long after the server last acknowledged anything
 
 FINISH_SEAL_SECONDS = 2.0  # what is not sealed by then stays open, and is just as readable
