@@ -81,7 +81,7 @@ class Summary(MutableMapping[str, Any]):
             raise KeyError(key)
         value = values[key]
         if below and isinstance(value, (int, float)) and not isinstance(value, bool):
-            return Summed(value, below)
+            return _beside(value, below)
         return value
 
     def __setitem__(self, key: str, value: Any) -> None:
@@ -205,23 +205,17 @@ class Summary(MutableMapping[str, Any]):
             del self._pending[name]
 
 
-class Summed(float):
-    """A metric's last value, which also answers `["min"]` and the like, as in W&B."""
-
-    def __new__(cls, value: float, below: Mapping[str, Any]) -> Summed:
-        """Make one of the last value and what lies beside it: min, mean, ..."""
-        made = super().__new__(cls, value)
-        made._below = dict(below)
-        return made
+class _Beside:
+    """A number, which also answers `["min"]` and the like of its metric, as in W&B."""
 
     _below: dict[str, Any]
 
     def __getitem__(self, name: str) -> Any:
-        return float(self) if name == "last" else self._below[name]
+        return self.get("last") if name == "last" else self._below[name]
 
     def get(self, name: str, default: Any = None) -> Any:
         """Answer one of the values beside the last one."""
-        return float(self) if name == "last" else self._below.get(name, default)
+        return self.__reduce__()[1][0] if name == "last" else self._below.get(name, default)
 
     def __getattr__(self, name: str) -> Any:
         if name.startswith("_") or name not in self._below:
@@ -229,7 +223,23 @@ class Summed(float):
         return self._below[name]
 
     def __reduce__(self) -> Any:
+        raise NotImplementedError
+
+
+class _Float(_Beside, float):
+    def __reduce__(self) -> Any:
         return float, (float(self),)
+
+
+class _Int(_Beside, int):
+    def __reduce__(self) -> Any:
+        return int, (int(self),)
+
+
+def _beside(value: int | float, below: dict[str, Any]) -> _Beside:
+    made: _Beside = _Int(value) if isinstance(value, int) else _Float(value)
+    made._below = below
+    return made
 
 
 class _Part(dict[str, Any]):
@@ -299,11 +309,7 @@ class _Statistics:
             self.last, self.last_ns = values[-1], last_ns
         total: float = sum(values) if isinstance(values, array) else math.nan
         if not math.isfinite(total):  # something in it is no finite number: look at each
-            values = [
-                value
-                for value in values
-                if isinstance(value, (int, float)) and not isinstance(value, bool) and _is_finite(value)
-            ]
+            values = [value for value in values if isinstance(value, (int, float)) and _is_finite(value)]
             if not values:
                 return
             total = math.fsum(values)
