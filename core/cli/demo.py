@@ -33,10 +33,10 @@ def demo(runs: int, epochs: int, ui: bool, browser: bool | None, port: int | Non
       tracker demo --no-ui
     """
     from ..demo.digits import require_sklearn
-    from .serve import _configured_folder
+    from .serve import configured_folder
 
     require_sklearn()  # here, and not in the middle of it
-    folder = (dir or _configured_folder()).expanduser().absolute()
+    folder = (dir or configured_folder()).expanduser().absolute()
     if not ui:
         train_all(runs, epochs, folder)
         click.echo(f"See them with: tracker ui {folder}" if dir else "See them with: tracker ui")

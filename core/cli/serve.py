@@ -56,7 +56,7 @@ def ui(folder: Path | None, host: str, port: int | None, hosts: tuple[str, ...],
     """
     from ...server.run import serve  # uvicorn
 
-    root = folder or _configured_folder()
+    root = folder or configured_folder()
     if not root.is_dir():
         click.echo(f"{root} is not there yet; runs are shown as soon as there are any.", err=True)
     is_opening = can_open_browser() if browser is None else browser
@@ -65,7 +65,8 @@ def ui(folder: Path | None, host: str, port: int | None, hosts: tuple[str, ...],
     )
 
 
-def _configured_folder() -> Path:
+def configured_folder() -> Path:
+    """Answer the folder of runs that the settings name."""
     from ..paths import data_root
     from ..settings import resolve
 

@@ -177,7 +177,10 @@ class LocalSource:
         seen = self._seen.get(path)
         if seen is not None and seen == _mark(folder, is_over=len(seen) == 1 and not seen[0][0]):
             return False
-        rough, fine = _mark(folder, is_over=True), _mark(folder, is_over=False)  # before reading: what comes later shows
+        rough, fine = (
+            _mark(folder, is_over=True),
+            _mark(folder, is_over=False),
+        )  # before reading: what comes later shows
         run = self._read(path, folder)
         if run is None:
             return False

@@ -12,8 +12,8 @@ from ..errors import UsageError
 from ..history import RUNTIME, STEP, TIMESTAMP, join_blocks
 from ..names import to_folder
 from ..paths import RunPath
-from ..summary import Summed
 from .source import RunInfo, Source
+from .summary import RunSummary
 
 if TYPE_CHECKING:
     import pandas
@@ -22,28 +22,6 @@ if TYPE_CHECKING:
     from .table import Table
 
 _OWN = (STEP, TIMESTAMP, RUNTIME)
-
-
-class RunSummary(dict[str, Any]):
-    """The summary: a dict with dotted keys; what is nested can be read either way.
-
-    `summary["loss.min"]` is also `summary["loss"]["min"]`. `_json_dict` is there for scripts that know it from W&B.
-    """
-
-    def __getitem__(self, key: str) -> Any:
-        below = {name[len(key) + 1 :]: value for name, value in self.items() if name.startswith(f"{key}.")}
-        if key not in self:
-            if below:
-                return RunSummary(below)
-            raise KeyError(key)
-        value = super().__getitem__(key)
-        if below and isinstance(value, (int, float)) and not isinstance(value, bool):
-            return Summed(value, below)
-        return value
-
-    @property
-    def _json_dict(self) -> dict[str, Any]:
-        return dict(self)
 
 
 class Run:

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import io
+import subprocess
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import NamedTuple
 
@@ -40,6 +41,21 @@ def call(monkeypatch: pytest.MonkeyPatch) -> Tracker:
         return Outcome(int(stop.value.code or 0), out.getvalue(), err.getvalue())
 
     return call
+
+
+@pytest.fixture
+def team(tmp_path: Path) -> Iterator[str]:
+    """The address of a server that takes runs in."""
+    arguments = ["--mode", "server", "--folder", str(tmp_path / "team"), "--port", "0"]
+    process = subprocess.Popen(
+        [sys.executable, "-m", "tracker.server.run", *arguments], stdout=subprocess.PIPE, text=True
+    )
+    assert process.stdout is not None
+    line = process.stdout.readline()
+    yield next(word for word in line.split() if word.startswith("http"))
+    process.terminate()
+    process.wait(10)
+    process.stdout.close()
 
 
 class _Text(io.StringIO):

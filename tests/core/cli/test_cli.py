@@ -266,6 +266,29 @@ def test_keys_are_made_shown_once_and_revoked(home: Path, call: Tracker, tmp_pat
     assert call(*folder, "revoke", "nothing").code == 1
 
 
+def test_sync_wants_a_server(runs: Path, call: Tracker) -> None:
+    code, _, err = call("sync")
+
+    assert code == 2
+    assert "TRACKER_BASE_URL" in err
+
+
+def test_sync_sends_what_is_here(runs: Path, call: Tracker, team: str) -> None:
+    """Once, however often it is called; the server then tells the same as the folder."""
+    first = json.loads(call("sync", "--url", team, "--json").out)
+    second = call("sync", "--url", team)
+    there = json.loads(call("ls", "--url", team, "--json").out)
+    here = json.loads(call("ls", "--json").out)
+
+    assert (first["runs"], first["sent_rows"], first["left"]) == (3, 9, 0)
+    assert (second.code, second.out.split()[0]) == (0, "0")
+    assert [run["url"] for run in there] == [f"{team}/local/digits/runs/run{number}" for number in (2, 1, 0)]
+    assert [{**run, "url": None} for run in there] == here
+    assert call("show", "run1", "--url", team).code == 0
+    assert call("rm", "digits/run1", "--url", team).code == 0
+    assert call("ls", "--url", team, "--trash").out.count("run1") == 1
+
+
 def test_a_broken_pipe_is_no_error(runs: Path) -> None:
     """`tracker ls | head` ends quietly."""
     process = subprocess.Popen(

@@ -1,0 +1,54 @@
+"""A run's summary read back: a dict with dotted keys, in which what is nested can be read either way."""
+
+from __future__ import annotations
+
+from typing import Any
+
+
+class RunSummary(dict[str, Any]):
+    """One value per metric.
+
+    `summary["loss.min"]` is also `summary["loss"]["min"]`, and `summary["best"]` a dict of what was set below `best`.
+    `_json_dict` is there for scripts that know it from W&B.
+    """
+
+    def __getitem__(self, key: str) -> Any:
+        below = {name[len(key) + 1 :]: value for name, value in self.items() if name.startswith(f"{key}.")}
+        if key not in self:
+            if below:
+                return RunSummary(below)
+            raise KeyError(key)
+        value = super().__getitem__(key)
+        if below and isinstance(value, (int, float)) and not isinstance(value, bool):
+            last = _Whole(value) if isinstance(value, int) else _Real(value)
+            last._below = {"last": value, **below}
+            return last
+        return value
+
+    @property
+    def _json_dict(self) -> dict[str, Any]:
+        return dict(self)
+
+
+class _Below:
+    """What a metric's last value also answers: `["min"]` and the like."""
+
+    _below: dict[str, Any]
+
+    def __getitem__(self, name: str) -> Any:
+        return self._below[name]
+
+    def get(self, name: str, default: Any = None) -> Any:
+        """Answer one of the values beside the last one."""
+        return self._below.get(name, default)
+
+    def __reduce__(self) -> Any:  # a plain number for whoever copies or pickles it
+        return type(self._below["last"]), (self._below["last"],)
+
+
+class _Real(_Below, float):
+    pass
+
+
+class _Whole(_Below, int):
+    pass
