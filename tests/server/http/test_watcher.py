@@ -20,6 +20,7 @@ from tracker.core.journal.frame import SEGMENT, SEGMENT_MAGIC
 from tracker.core.paths import RunPath, streams
 from tracker.core.record import Kind
 from tracker.server.paths import encode_path
+from tracker.server.trash import restore_folder, trash_folder
 
 from .helpers import Server, Writer, until, write_run
 
@@ -209,6 +210,21 @@ def test_the_trash_is_seen_by_a_new_index(start: Callable[..., Server], tmp_path
     assert other.get("/runs")["total"] == 0
     assert other.client.post(f"/api/v1/runs/{encode_path(path)}/restore").status_code == 200
     assert path.folder(root).is_dir()
+
+
+def test_what_another_program_throws_away_is_listed_as_that(start: Callable[..., Server], tmp_path: Path) -> None:
+    """`tracker rm` moves the folder while `tracker ui` looks on, and back."""
+    path = write_run(tmp_path)
+    write_run(tmp_path, "two")
+    server = start("ui", root=tmp_path)
+    until(lambda: server.get("/runs")["total"] == 2)
+    trash_folder(tmp_path, path)
+    until(lambda: [run["id"] for run in server.get("/runs", params={"trash": True})["runs"]] == ["one"], 8)
+    assert server.get("/runs")["total"] == 1
+    restore_folder(tmp_path, path)
+
+    until(lambda: server.get("/runs")["total"] == 2, 8)
+    assert server.get("/runs", params={"trash": True})["total"] == 0
 
 
 def test_restoring_does_not_cover_a_new_run_of_that_name(start: Callable[..., Server], tmp_path: Path) -> None:
