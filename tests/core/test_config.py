@@ -72,7 +72,7 @@ def test_values_are_read_by_attribute_and_by_item_at_any_depth() -> None:
     assert config.as_dict() == {"optim": {"lr": 0.1, "groups": [{"wd": 0}]}, "epochs": 3}
     assert "epochs" in config and len(config) == 2
     with pytest.raises(AttributeError, match="Did you mean 'epochs'"):
-        config.epoch  # noqa: B018
+        config.epoch
 
 
 def test_a_leaf_set_at_any_depth_is_recorded_alone() -> None:

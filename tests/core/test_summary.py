@@ -79,7 +79,7 @@ def test_it_is_read_by_item_attribute_and_dots(logged: Logged) -> None:
     assert type(pickle.loads(pickle.dumps(summary["loss"]))) is float
     assert type(copy.deepcopy(summary["n"])) is dict
     with pytest.raises(AttributeError, match="Did you mean 'loss'"):
-        summary.los  # noqa: B018
+        summary.los
     with pytest.raises(KeyError):
         summary["los"]
 
@@ -151,7 +151,7 @@ def test_values_become_plain(logged: Logged) -> None:
 def test_what_is_set_is_there_though_the_disk_refuses(tmp_path: Path) -> None:
     """It is in memory until it can be read back."""
     written: list[Any] = []
-    summary = Summary(lambda: [], lambda kept, removed: written.append((kept, removed)), Definitions())
+    summary = Summary(list, lambda kept, removed: written.append((kept, removed)), Definitions())
     summary["a"] = 1
     summary["b"] = 2
     del summary["a"]
