@@ -121,7 +121,13 @@ def test_columns_are_as_narrow_as_they_can_be():
     data = [{"f": 0.5, "i": 1, "m": 0, "b": True, "big": 2**70}, {"f": 1.5, "i": 2, "m": 0.5, "b": False, "big": 1}]
     block = through_a_frame(Block.from_rows(1, [payload((i, NOW, row)) for i, row in enumerate(data)]))
 
-    assert {key: column.kind for key, column in block.columns.items()} == dict(f="f", i="i", m="f", b="o", big="o")
+    assert {key: column.kind for key, column in block.columns.items()} == {
+        "f": "f",
+        "i": "i",
+        "m": "f",
+        "b": "o",
+        "big": "o",
+    }
     assert list(block.columns["big"].values) == [2**70, 1]
 
 
@@ -165,7 +171,7 @@ def hostile(body, flags: int = ZSTD, records: int = 1) -> Frame:
         {"columns": [["x", "o", None, b"\xdd\xff\xff\xff\xff"]]},
         {"columns": [["x", "o", None, bytes(40 << 20)]]},
     ],
-    ids=repr,
+    ids=lambda change: repr(change)[:50],
 )
 def test_a_hostile_block_raises_format_error(change):
     """Wrong counts, wrong types, bombs: each is refused by the one error, and costs no memory to speak of."""
