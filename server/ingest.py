@@ -47,12 +47,12 @@ class Ingest:
             StorageError: A store does not serve.
         """
         with self._turn(path, stream).lock:
-            acked = self.cursor(path, stream)
+            acked = None
             for group in _groups(entries):
                 metrics = self.stores.metrics.append(path, stream, group)
                 metadata = self.stores.metadata.apply(path, stream, group, arrived_ns=arrived_ns)
                 acked = min(metrics, metadata)
-        return acked
+            return self.cursor(path, stream) if acked is None else acked
 
     def cursor(self, path: RunPath, stream: str) -> int:
         """Answer the highest sequence number up to which all stores have everything."""

@@ -23,6 +23,7 @@ else:
 
 SLAB_ROWS = 16_384  # long enough that what SQLite leaves free behind a blob does not count
 STAT_ROWS = 256
+FEW_VALUES = 16  # so few are not compressed: a run may have a hundred thousand keys with one value each
 _LEVEL = 3
 _ZSTD, _SPARSE = 1, 2  # flags before the statistics
 _WORTH_BYTES = 200  # less is not worth compressing
@@ -69,9 +70,10 @@ class Chunk(NamedTuple):
     """A chunk as it is stored.
 
     Args:
-        kind: "s" for floats that fit in 32 bits, "f", "i", "o".
+        kind: "s" for floats that fit in 32 bits, "f", "i", "o"; "F" and "I" for so few that nothing is compressed.
         points: Values in it.
-        stats: `STAT` records of its numbers, compressed; with `AXIS` records where not all rows have a number.
+        stats: `STAT` records of its numbers, compressed; with `AXIS` records where not all rows have a number. Empty
+            for "F" and "I".
         data: Its values, compressed, with the indices of their rows.
     """
 
@@ -108,8 +110,12 @@ def unpack_axis_records(data: bytes) -> np.ndarray:
 
 def pack_chunk(cells: Cells, rows: Rows) -> Chunk:
     """Answer the chunk of one key of a slab."""
-    kind, payload = _pack_values(cells)
     count = len(rows)
+    where = _pack_places(cells.at, count)
+    if len(cells.values) <= FEW_VALUES and cells.kind != "o":
+        data = _LENGTH.pack(len(where)) + where + _shuffle(cells.values)
+        return Chunk(cells.kind.upper(), len(cells.values), b"", data)
+    kind, payload = _pack_values(cells)
     numbers, at = cells.numbers()
     stats = stat_records(numbers).tobytes()
     if at is not None:
@@ -118,7 +124,6 @@ def pack_chunk(cells: Cells, rows: Rows) -> Chunk:
     if len(stats) > _WORTH_BYTES:
         stats = zstd.compress(stats, 1)
         flags |= _ZSTD
-    where = _pack_places(cells.at, count)
     data = _LENGTH.pack(len(where)) + where + payload
     return Chunk(kind, len(cells.values), bytes([flags]) + stats, data)
 
@@ -127,7 +132,10 @@ def unpack_chunk(kind: str, data: bytes, points: int, rows: int) -> Cells:
     """Read a chunk of a slab of `rows` rows back."""
     (length,) = _LENGTH.unpack_from(data)
     at = _unpack_places(data[4 : 4 + length], points, rows) if length else None
-    raw = zstd.decompress(memoryview(data)[4 + length :])
+    packed = memoryview(data)[4 + length :]
+    if kind in "FI":
+        return Cells(kind.lower(), _unshuffle(packed, points, "<f8" if kind == "F" else "<i8"), at)
+    raw = zstd.decompress(packed)
     if kind == "o":
         return Cells("o", _decoder.decode(raw), at)
     if kind == "s":
@@ -236,6 +244,6 @@ def _shuffle(values: Numbers) -> bytes:
     return bytes(plain.view(np.uint8).reshape(-1, size).T.tobytes())
 
 
-def _unshuffle(data: bytes, count: int, kind: str) -> Any:
+def _unshuffle(data: bytes | memoryview, count: int, kind: str) -> Any:
     size = int(kind[2])
     return np.ascontiguousarray(np.frombuffer(data, np.uint8).reshape(size, count).T).view(kind).reshape(count)

@@ -15,13 +15,25 @@ import numpy as np
 from numpy.typing import NDArray
 
 from .buckets import ITEM
-from .chunks import unpack_axis_records, unpack_stats
+from .chunks import AXIS, STAT, unpack_axis_records, unpack_stats
 from .rewinds import Rewind
 from .rows import Floats, Ints
 
 Flags = NDArray[np.bool_]
 Piece = tuple[Floats, Floats, Ints]  # x, y, times of single points
 _WIDEST = 0.5  # of a bucket
+
+
+def _unknown() -> tuple[np.ndarray, np.ndarray]:
+    """Answer the records of a chunk of few values, which has none: it may be anywhere, and must be opened."""
+    stat, axis = np.zeros(1, STAT), np.zeros(1, AXIS)
+    stat["nan"] = 1
+    axis["min_step"], axis["max_step"] = -np.inf, np.inf
+    axis["min_time"], axis["max_time"] = -(2**62), 2**62
+    return stat, axis
+
+
+_UNKNOWN = _unknown()
 
 
 class ChunkRef(NamedTuple):
@@ -167,7 +179,7 @@ def _read(db: sqlite3.Connection, chunks: Sequence[ChunkRef]) -> tuple[np.ndarra
     stats, axis, owners = [], [], []
     for index, chunk in enumerate(chunks):
         (raw,) = db.execute("SELECT stats FROM chunks WHERE id = ?", (chunk.id,)).fetchone()
-        found, own = unpack_stats(raw)
+        found, own = unpack_stats(raw) if raw else _UNKNOWN
         if own is None:
             (raw,) = db.execute("SELECT stats FROM slabs WHERE id = ?", (chunk.slab,)).fetchone()
             own = unpack_axis_records(raw)

@@ -13,21 +13,18 @@ import numpy as np
 import sqlalchemy as sa
 
 from ...core.errors import UsageError
-from ...core.journal import Block, Entry
+from ...core.journal import Entry
 from ...core.paths import RunPath
-from ...core.record import Control, Kind
-from ...core.values import encodable, from_extension
-from . import tables
+from ...core.values import from_extension
+from .applying import FIND_CURSOR, FIND_RUN, apply_edit, apply_entries
 from .base import MetricRow, ProjectRow, RunDetail, RunPage, State, StreamRow
-from .cursors import fresh, last_seq
-from .edits import EDIT_STREAM, edit_records
+from .edits import edit_records
 from .filters import parse_filter, parse_order, sort_key
 from .metrics import RunState, SqliteMetrics
-from .registers import Registers
 from .states import latest_main
 from .summary import definition_of
 from .tables import Tables, alerts, runs, streams
-from .views import Document, View
+from .views import Document, View, stream_row
 
 FILTER_SECONDS = 5.0  # what one filter may cost
 _DEFAULT_ORDER = "-created_ns"
@@ -60,107 +57,13 @@ class SqliteMetadata:
         if not given:
             return self.cursor(path, stream)
         with self._tables.write() as db:
-            run = self._run_id(db, path)
-            known = None
-            if run is not None:
-                known = db.execute(sa.select(streams).where(streams.c.run == run, streams.c.name == stream)).first()
-            new = fresh(given, known.cursor if known else 0)
-            if not new:
-                return int(known.cursor) if known else 0
-            if run is None:
-                run = self._new_run(db, path, _first_time(new))
-            self._note_stream(db, run, stream, new, known, arrived_ns or 0)
-            self._note_controls(db, run, stream, [entry for entry in new if isinstance(entry, Control)])
-        return last_seq(new[-1])
-
-    def _new_run(self, db: sa.Connection, path: RunPath, created_ns: int) -> int:
-        row = {"entity": path.entity, "project": path.project, "run": path.id, "created_ns": created_ns}
-        found = db.execute(runs.insert().values(**row, registers=Registers().encode()))
-        return int(found.inserted_primary_key[0])  # type: ignore[index]
-
-    def _note_stream(
-        self, db: sa.Connection, run: int, name: str, new: Sequence[Entry], known: Any, arrived_ns: int
-    ) -> None:
-        row: dict[str, Any] = {"cursor": last_seq(new[-1]), "gone_ns": None}
-        times = [time_ns for entry in new if (time_ns := _time(entry))]
-        heard = max(times, default=0)
-        row["heard_ns"] = max(known.heard_ns, heard) if known else heard
-        row["arrived_ns"] = max(known.arrived_ns if known else 0, arrived_ns)
-        row["is_writer"] = bool(known and known.is_writer)
-        for entry in new:
-            if isinstance(entry, Block) or entry.kind == Kind.HEARTBEAT:
-                row["is_writer"] = True
-            elif entry.kind == Kind.RUN and "pid" in entry.body:
-                row["is_writer"] = True
-                pid, host = entry.body["pid"], entry.body.get("host")
-                row["pid"] = pid if isinstance(pid, int) else None
-                row["host"] = host if isinstance(host, str) else None
-            elif entry.kind == Kind.EXIT:
-                row["is_writer"] = True
-                row["exit"] = _encoder.encode(encodable({**entry.body, "time_ns": entry.time_ns}))
-        if known:
-            db.execute(streams.update().where(streams.c.run == run, streams.c.name == name).values(**row))
-        else:
-            starts = _starts(new) or times
-            db.execute(streams.insert().values(run=run, name=name, started_ns=min(starts, default=0), **row))
-        if name != EDIT_STREAM:
-            self._note_start(db, run, _starts(new), times)
-
-    def _note_start(self, db: sa.Connection, run: int, starts: Sequence[int], times: Sequence[int]) -> None:
-        """Settle when the run was created: by its first RUN record, since rows may be copies of another run's."""
-        here = runs.c.id == run
-        if starts:
-            earlier = sa.or_(runs.c.has_begun.is_(False), runs.c.created_ns > min(starts))
-            db.execute(runs.update().where(here, earlier).values(created_ns=min(starts), has_begun=True))
-        elif times:
-            earlier = sa.and_(runs.c.has_begun.is_(False), runs.c.created_ns > min(times))
-            db.execute(runs.update().where(here, earlier).values(created_ns=min(times)))
-
-    def _note_controls(self, db: sa.Connection, run: int, stream: str, controls: Sequence[Control]) -> None:
-        told = [entry for entry in controls if entry.kind == Kind.ALERT]
-        if told:
-            db.execute(
-                alerts.insert(),
-                [
-                    {
-                        "run": run,
-                        "stream": stream,
-                        "seq": entry.seq,
-                        "time_ns": entry.time_ns,
-                        "body": _encoder.encode(encodable(entry.body)),
-                    }
-                    for entry in told
-                ],
-            )
-        lost = sum(_count(entry) for entry in controls if entry.kind == Kind.LOST)
-        if lost:
-            db.execute(runs.update().where(runs.c.id == run).values(lost=runs.c.lost + lost))
-        kept = [entry for entry in controls if entry.kind in (Kind.RUN, Kind.CONFIG, Kind.SUMMARY, Kind.METRIC)]
-        if not kept:
-            return
-        row = db.execute(sa.select(runs.c.registers, runs.c.version).where(runs.c.id == run)).one()
-        registers = Registers.decode(row.registers)
-        changes = [registers.apply(stream, entry) for entry in kept]  # all of them, so no generator
-        if any(changes):
-            db.execute(
-                runs.update().where(runs.c.id == run).values(registers=registers.encode(), version=row.version + 1)
-            )
+            return apply_entries(db, path, stream, given, arrived_ns or 0)
 
     def edit(self, path: RunPath, changes: Mapping[str, Any], *, time_ns: int | None = None) -> bool:
         """Apply a user's edit as records of the run's `edit` stream; False where there is no such run."""
-        at = time.time_ns() if time_ns is None else time_ns
         bodies = edit_records(changes)
         with self._tables.write() as db:
-            run = self._run_id(db, path)
-            if run is None:
-                return False
-            known = db.execute(sa.select(streams).where(streams.c.run == run, streams.c.name == EDIT_STREAM)).first()
-            cursor = known.cursor if known else 0
-            records = [Control(kind, cursor + 1 + at_, at, body) for at_, (kind, body) in enumerate(bodies)]
-            if records:
-                self._note_stream(db, run, EDIT_STREAM, records, known, 0)
-                self._note_controls(db, run, EDIT_STREAM, records)
-        return True
+            return apply_edit(db, path, bodies, time.time_ns() if time_ns is None else time_ns)
 
     def set_trashed(self, path: RunPath, trashed: bool) -> bool:
         """Move a run to the trash or back; False where there is no such run."""
@@ -188,7 +91,8 @@ class SqliteMetadata:
         at = time.time_ns() if time_ns is None else time_ns
         with self._tables.write() as db:
             run = self._run_id(db, path)
-            main = latest_main(self._streams(db, [run])[0].get(run, [])) if run is not None else None
+            known = self._streams(db, [run]).get(run, []) if run is not None else []
+            main = latest_main([stream_row(row) for row in known])
             if main is not None:
                 values = {"gone_ns": at} if is_crashed else {"gone_ns": None, "arrived_ns": at}
                 db.execute(streams.update().where(streams.c.run == run, streams.c.name == main.id).values(**values))
@@ -208,11 +112,7 @@ class SqliteMetadata:
     def cursor(self, path: RunPath, stream: str) -> int:
         """Answer the last sequence number applied, 0 for a stream never seen."""
         with self._tables.read() as db:
-            found = db.execute(
-                sa.select(streams.c.cursor)
-                .join(runs, runs.c.id == streams.c.run)
-                .where(*_is(path), streams.c.name == stream)
-            ).scalar()
+            found = db.execute(FIND_CURSOR, {**path._asdict(), "of": stream}).scalar()
         return int(found or 0)
 
     def runs(
@@ -256,7 +156,7 @@ class SqliteMetadata:
             row = db.execute(sa.select(runs).where(*_is(path))).first()
             if row is None:
                 return None
-            kept, arrived = self._streams(db, [row.id])
+            kept = self._streams(db, [row.id])
             told = db.execute(
                 sa.select(alerts)
                 .where(alerts.c.run == row.id)
@@ -265,8 +165,7 @@ class SqliteMetadata:
         document = self._document(row.id, row.version, row.registers)
         metrics = self._metrics.state(path)
         trashed = row.trashed_ns is not None
-        streams_, arrived_ns = kept.get(row.id, []), arrived.get(row.id, 0)
-        view = View(path, row.created_ns, trashed, document, streams_, arrived_ns, metrics, now)
+        view = View(path, row.created_ns, trashed, document, kept.get(row.id, ()), metrics, now)
         main = latest_main(view.streams)
         return RunDetail(
             run=view.row(),
@@ -338,7 +237,7 @@ class SqliteMetadata:
                 .join(runs, runs.c.id == streams.c.run)
                 .where(streams.c.is_writer, streams.c.exit.is_(None), streams.c.gone_ns.is_(None))
             ).all()
-        return [(RunPath(row.entity, row.project, row.run_id), _stream_row(row)) for row in rows]
+        return [(RunPath(row.entity, row.project, row.run_id), stream_row(row)) for row in rows]
 
     def close(self) -> None:
         """Let the file go."""
@@ -362,7 +261,7 @@ class SqliteMetadata:
         columns = (runs.c.id, runs.c.entity, runs.c.project, runs.c.run, runs.c.created_ns, runs.c.trashed_ns)
         with self._tables.read() as db:
             rows = db.execute(sa.select(*columns, runs.c.version).where(*where)).all()
-            kept, arrived = self._streams(db, where)
+            kept = self._streams(db, where)
             unknown = [row.id for row in rows if (d := self._documents.get(row.id)) is None or d.version < row.version]
             for low in range(0, len(unknown), 500):
                 part = unknown[low : low + 500]
@@ -378,8 +277,7 @@ class SqliteMetadata:
                 path = RunPath(*names)
                 known = metrics.get(path)
                 trashed = trashed_ns is not None
-                of_run, arrived_ns = kept.get(run, []), arrived.get(run, 0)
-                found.append(View(path, created_ns, trashed, documents[run], of_run, arrived_ns, known, now))
+                found.append(View(path, created_ns, trashed, documents[run], kept.get(run, ()), known, now))
         return found
 
     def _document(self, run: int, version: int, data: bytes) -> Document:
@@ -389,42 +287,24 @@ class SqliteMetadata:
                 known = self._documents[run] = Document(version, data)
             return known
 
-    def _streams(self, db: sa.Connection, which: Sequence[Any]) -> tuple[dict[int, list[StreamRow]], dict[int, int]]:
-        """Answer the streams by run, and when one of a run last came over the network."""
+    def _streams(self, db: sa.Connection, which: Sequence[Any]) -> dict[int, list[Any]]:
+        """Answer rows of the table of streams by run; of these runs (by number), or where these conditions hold."""
         query = sa.select(streams)
         if which and isinstance(which[0], int):
             query = query.where(streams.c.run.in_(which))
         elif which:
             query = query.join(runs, runs.c.id == streams.c.run).where(*which)
-        found: dict[int, list[StreamRow]] = {}
-        arrived: dict[int, int] = {}
+        found: dict[int, list[Any]] = {}
         for row in db.execute(query.order_by(streams.c.run, streams.c.name)):
-            found.setdefault(row.run, []).append(_stream_row(row))
-            if row.arrived_ns:
-                arrived[row.run] = max(row.arrived_ns, arrived.get(row.run, 0))
-        return found, arrived
+            found.setdefault(row.run, []).append(row)
+        return found
 
     def _run_id(self, db: sa.Connection, path: RunPath) -> int | None:
-        return db.execute(sa.select(runs.c.id).where(*_is(path))).scalar()
+        return db.execute(FIND_RUN, path._asdict()).scalar()
 
 
 def _is(path: RunPath) -> tuple[sa.ColumnElement[bool], ...]:
     return runs.c.entity == path.entity, runs.c.project == path.project, runs.c.run == path.id
-
-
-def _stream_row(row: Any) -> StreamRow:
-    return StreamRow(
-        id=row.name,
-        cursor=row.cursor,
-        started_ns=row.started_ns,
-        heard_ns=row.heard_ns,
-        pid=row.pid,
-        host=row.host,
-        is_writer=row.is_writer,
-        is_child="." in row.name,
-        exit=_decoder.decode(row.exit) if row.exit else None,
-        gone_ns=row.gone_ns,
-    )
 
 
 def _asked(axes: Sequence[Mapping[str, Any]], names: Sequence[str]) -> dict[str, str]:
@@ -435,29 +315,3 @@ def _asked(axes: Sequence[Mapping[str, Any]], names: Sequence[str]) -> dict[str,
         if body is not None and body["step_metric"] != key:
             found[key] = str(body["step_metric"])
     return found
-
-
-def _time(entry: Entry) -> int:
-    return max(entry.times) if isinstance(entry, Block) else entry.time_ns
-
-
-def _starts(entries: Sequence[Entry]) -> list[int]:
-    """Answer the times at which a training process said that it begins."""
-    return [
-        entry.time_ns
-        for entry in entries
-        if not isinstance(entry, Block) and entry.kind == Kind.RUN and "pid" in entry.body and entry.time_ns > 0
-    ]
-
-
-def _first_time(entries: Sequence[Entry]) -> int:
-    times = [min(entry.times) if isinstance(entry, Block) else entry.time_ns for entry in entries]
-    return min((time_ns for time_ns in times if time_ns > 0), default=time.time_ns())
-
-
-def _count(entry: Control) -> int:
-    count = entry.body.get("count")
-    return count if isinstance(count, int) and 0 <= count < 2**53 else 1
-
-
-__all__ = ["SqliteMetadata", "tables"]

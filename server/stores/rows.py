@@ -100,7 +100,7 @@ class Rows:
         """About how much memory they take."""
         return (
             24 * len(self)
-            + 100 * len(self.cells)
+            + 300 * len(self.cells)
             + sum(
                 len(cells.values) * (64 if cells.kind == "o" else 8 if cells.at is None else 16)
                 for cells in self.cells.values()

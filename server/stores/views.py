@@ -6,13 +6,17 @@ from collections.abc import Mapping, Sequence
 from functools import cached_property
 from typing import Any
 
+import msgspec
+
 from ...core.paths import RunPath
+from ...core.values import from_extension
 from .base import RunRow, State, StreamRow
 from .metrics import RunState
 from .registers import Registers
 from .states import run_state
 from .summary import merged_summary
 
+_decoder = msgspec.msgpack.Decoder(ext_hook=from_extension)
 _OWN = ("name", "group", "job_type", "tags", "notes", "host")  # RUN fields that have a place of their own
 
 
@@ -63,8 +67,7 @@ class View:
         created_ns: int,
         trashed: bool,
         document: Document,
-        streams: Sequence[StreamRow],
-        arrived_ns: int,
+        streams: Sequence[Any],
         metrics: RunState | None,
         now_ns: int,
     ) -> None:
@@ -72,25 +75,28 @@ class View:
         self.created_ns = created_ns
         self.trashed = trashed
         self.document = document
-        self.streams = streams
         self.metrics = metrics
-        self._arrived_ns = arrived_ns
+        self._streams = streams  # rows of the table
         self._now_ns = now_ns
+
+    @cached_property
+    def streams(self) -> list[StreamRow]:
+        """The run's streams."""
+        return [stream_row(row) for row in self._streams]
 
     @cached_property
     def ending(self) -> tuple[State, int | None]:
         """State and, where it has ended, when."""
         # Records that come in over the network show that the writer lives, even if its clock is behind ours.
         now = self._now_ns
-        if self._arrived_ns:
-            behind = self._arrived_ns - max((stream.heard_ns for stream in self.streams), default=0)
-            now -= max(0, behind)
+        if arrived := max((row.arrived_ns for row in self._streams), default=0):
+            now -= max(0, arrived - self.updated_ns)
         return run_state(self.streams, self.document.fields, now)
 
     @property
     def updated_ns(self) -> int:
         """When the last record was written."""
-        return max((stream.heard_ns for stream in self.streams), default=self.created_ns)
+        return max((row.heard_ns for row in self._streams), default=self.created_ns)
 
     @property
     def name(self) -> str:
@@ -150,6 +156,22 @@ class View:
             fields={name: value for name, value in fields.items() if name not in _OWN},
             trashed=self.trashed,
         )
+
+
+def stream_row(row: Any) -> StreamRow:
+    """Answer a row of the table of streams as others see it."""
+    return StreamRow(
+        id=row.name,
+        cursor=row.cursor,
+        started_ns=row.started_ns,
+        heard_ns=row.heard_ns,
+        pid=row.pid,
+        host=row.host,
+        is_writer=row.is_writer,
+        is_child="." in row.name,
+        exit=_decoder.decode(row.exit) if row.exit else None,
+        gone_ns=row.gone_ns,
+    )
 
 
 def _below(values: Mapping[str, Any], path: str) -> Any:

@@ -38,6 +38,7 @@ def small(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(metrics, "SLAB_ROWS", 16)
     monkeypatch.setattr(metrics, "MERGE_BATCHES", 3)
     monkeypatch.setattr(chunks, "STAT_ROWS", 4)
+    monkeypatch.setattr(chunks, "FEW_VALUES", 2)
     monkeypatch.setattr("tracker.server.stores.gather.STAT_ROWS", 4)
 
 
