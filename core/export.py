@@ -8,6 +8,7 @@ import math
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import IO, TYPE_CHECKING, Any
 
+from .history import RUNTIME, STEP, TIMESTAMP
 from .journal.block import flatten
 
 if TYPE_CHECKING:
@@ -110,10 +111,19 @@ def run_rows(runs: Iterable[Run]) -> Iterator[dict[str, Any]]:
 
 
 def history_rows(runs: Iterable[Run], keys: Sequence[str] | None = None) -> Iterator[dict[str, Any]]:
-    """Walk the history of several runs, each row with the run's path under `run`."""
+    """Walk the history of several runs in flat memory, each row with the run's path under `run`."""
     for run in runs:
-        for row in run.history(keys=keys, pandas=False):
+        for row in run._walk(keys):
             yield {"run": run.path, **row}
+
+
+def history_columns(runs: Iterable[Run], keys: Sequence[str] | None = None) -> list[str]:
+    """Answer the columns of `history_rows`, the run's path left out: found in a first pass, as CSV wants them first."""
+    found = dict.fromkeys((STEP, TIMESTAMP, RUNTIME))
+    for run in runs:
+        for block in run._blocks(keys):
+            found.update(dict.fromkeys(key for key in block.columns if keys is None or key in keys))
+    return list(found)
 
 
 def columns_of(rows: Iterable[Mapping[str, Any]]) -> list[str]:

@@ -61,7 +61,7 @@ def _train_aside(runs: int, epochs: int, folder: Path) -> None:
         train_all(runs, epochs, folder)
     except KeyboardInterrupt:
         sys.exit(130)
-    click.echo("All runs are done; the dashboard stays until Ctrl+C.")
+    click.echo("All runs are done; look at them in the dashboard. Ctrl+C ends it.")
 
 
 def train_all(runs: int, epochs: int, folder: Path) -> None:
@@ -71,12 +71,13 @@ def train_all(runs: int, epochs: int, folder: Path) -> None:
     began = time.monotonic()
     for number, trial in enumerate(trials(runs), 1):
         hidden = "-".join(map(str, trial["hidden"]))
-        label = f"run {number}/{runs}  lr {trial['lr']:<7.4g} hidden {hidden:<7}"
+        label = f"run {number}/{runs}  lr {trial['lr']:<6.4g} hidden {hidden:<6}"
         if output.is_terminal():
             with click.progressbar(
                 train(trial, epochs, folder),
                 length=epochs,
                 label=label,
+                width=20,  # all of it within 80 columns
                 item_show_func=lambda epoch: epoch and f"accuracy {epoch.val_accuracy:.3f}",
             ) as bar:
                 deque(bar, maxlen=0)

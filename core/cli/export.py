@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import sys
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any
@@ -90,21 +90,29 @@ def _write(
         table = run._table(keys)
         write_parquet(table, output, {"tracker.run": run.path, "tracker.name": run.name})
         return len(table)
-    rows: Sequence[Mapping[str, Any]]
+    is_history = run is not None or history
+    rows: Iterator[Mapping[str, Any]]
     if run is not None:
-        rows = run.history(keys=keys, pandas=False)
+        rows = run._walk(keys)
     elif history:
-        with _progress(runs) as walked:
-            rows = list(writing.history_rows(walked, keys))
+        rows = writing.history_rows(runs, keys)
     else:
-        rows = list(writing.run_rows(runs))
+        rows = writing.run_rows(runs)
     if form == "parquet":
-        writing.write_parquet(rows, output)
-        return len(rows)
-    with _opened(output) as file:
-        if form == "json":
+        kept = list(rows)
+        writing.write_parquet(kept, output)
+        return len(kept)
+    if form == "json":
+        with _opened(output) as file:
             return writing.write_json(rows, file)
-        return writing.write_csv(rows, writing.columns_of(rows), file)
+    if is_history:
+        with _progress([run] if run else runs) as walked:
+            columns = ["run"] * (run is None) + writing.history_columns(walked, keys)
+    else:
+        found = list(rows)
+        columns, rows = writing.columns_of(found), iter(found)
+    with _opened(output) as file:
+        return writing.write_csv(rows, columns, file)
 
 
 @contextmanager

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import logging
 import os
+import tempfile
+import threading
 import time
 from collections import deque
 from collections.abc import Iterator, Mapping, Sequence
@@ -23,6 +26,7 @@ from ..paths import RunPath
 from .changes import edit, index_folder, put_back, throw_away
 from .source import Page, Project, RunInfo
 
+_log = logging.getLogger("tracker")
 _FRESH_SECONDS = 0.2  # questions asked in quick succession are answered from one look at the folder
 _COARSE_NS = 2_500_000_000  # times on disk are that coarse: what changed so lately may change and show the same time
 
@@ -44,8 +48,16 @@ class LocalSource:
 
     def __init__(self, root: Path) -> None:
         self.root = root
+        self._temporary: tempfile.TemporaryDirectory[str] | None = None
         folder = index_folder(root)
-        self._stores = open_stores(folder, is_index=True)
+        try:
+            self._stores = open_stores(folder, is_index=True)
+        except (StorageError, OSError) as error:  # no room in the cache, or no rights: all of it is in the journals
+            _log.warning("the index in %s does not serve (%s); one is made in the temporary folder.", folder, error)
+            self._temporary = tempfile.TemporaryDirectory(prefix="tracker-index-", ignore_cleanup_errors=True)
+            folder = Path(self._temporary.name)
+            self._stores = open_stores(folder, is_index=True)
+        self._lock = threading.RLock()
         self._index = Index(self._stores)
         self._memory = folder / "read-by-api"
         self._seen: dict[RunPath, Signature] = {}
@@ -137,11 +149,17 @@ class LocalSource:
     def close(self) -> None:
         """Let the files go."""
         self._stores.close()
+        if self._temporary is not None:
+            self._temporary.cleanup()
 
     # --- keeping the index in step -------------------------------------------------------
 
     def _catch_up(self) -> None:
         """Take in what the folder has gained; what was read to its end and has not changed is not opened."""
+        with self._lock:
+            self._catch_up_now()
+
+    def _catch_up_now(self) -> None:
         if time.monotonic() - self._looked < _FRESH_SECONDS:
             return
         if self._is_first:
@@ -163,14 +181,15 @@ class LocalSource:
 
     def _catch_up_with(self, path: RunPath) -> None:
         """Do the same for one run only."""
-        if time.monotonic() - self._looked < _FRESH_SECONDS:
-            return
-        folder = path.folder(self.root)
-        if (folder / "streams").is_dir():
-            self._look_at(path, folder)
-            self._find_dead()
-        elif not self._is_first:
-            self._catch_up()  # removed, or moved to the trash
+        with self._lock:
+            if time.monotonic() - self._looked < _FRESH_SECONDS:
+                return
+            folder = path.folder(self.root)
+            if (folder / "streams").is_dir():
+                self._look_at(path, folder)
+                self._find_dead()
+            else:
+                self._catch_up_now()  # removed, or moved to the trash
 
     def _look_at(self, path: RunPath, folder: Path) -> bool:
         """Read a run, if it has changed; answer whether it was read to an end that holds."""

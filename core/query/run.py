@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, Literal, overload
 
 from ..errors import UsageError
 from ..history import RUNTIME, STEP, TIMESTAMP, join_blocks
+from ..journal import Block
 from ..names import to_folder
 from ..paths import RunPath
 from .source import RunInfo, Source
@@ -215,9 +216,7 @@ class Run:
             One dict a row; see `history`.
         """
         wanted = None if keys is None else _names(keys)
-        columns = None if wanted is None else [key for key in wanted if key not in _OWN]
-        blocks = self._source.history(self._info.path, columns or None, min_step, max_step)
-        for row in join_blocks(blocks, self._info.created_ns, columns or None):
+        for row in self._walk(keys, min_step, max_step):
             if max_step is not None and row[STEP] >= max_step:
                 return
             if wanted is None or row.keys() >= set(wanted):
@@ -249,15 +248,21 @@ class Run:
         write_parquet(table, target, {"tracker.run": self.path, "tracker.name": self.name})
         return [target]
 
+    def _blocks(
+        self, keys: Sequence[str] | None = None, low: float | None = None, high: float | None = None
+    ) -> Iterator[Block]:
+        return self._source.history(self._info.path, _logged(keys), low, high)
+
+    def _walk(
+        self, keys: Sequence[str] | None = None, low: float | None = None, high: float | None = None
+    ) -> Iterator[dict[str, Any]]:
+        return join_blocks(self._blocks(keys, low, high), self._info.created_ns, _logged(keys))
+
     def _table(self, keys: Sequence[str] | None = None, x_axis: str = STEP) -> Table:
         from .table import Table  # numpy: only for who asks for rows
 
-        columns = None
-        if keys is not None:
-            columns = [key for key in (*_names(keys), x_axis) if key not in _OWN]
-        blocks = self._source.history(self._info.path, columns or None, None, None)
-        table = Table.from_blocks(blocks, self._info.created_ns, columns or None)
-        return table.ordered_by(x_axis)
+        wanted = None if keys is None else [*_names(keys), x_axis]
+        return Table.from_blocks(self._blocks(wanted), self._info.created_ns, _logged(wanted)).ordered_by(x_axis)
 
     # --- changing it ---------------------------------------------------------------------
 
@@ -352,6 +357,11 @@ def _copy(value: Any) -> Any:
 
 def _names(keys: Sequence[str]) -> list[str]:
     return [keys] if isinstance(keys, str) else list(dict.fromkeys(keys))
+
+
+def _logged(keys: Sequence[str] | None) -> list[str] | None:
+    """Answer the keys that are logged, not made by us; None for all."""
+    return None if keys is None else [key for key in _names(keys) if key not in _OWN] or None
 
 
 def _iso(time_ns: int) -> str:

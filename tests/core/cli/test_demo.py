@@ -39,11 +39,10 @@ def test_the_demo_trains_really(home: Path, call: Tracker) -> None:
 
 def test_the_dashboard_is_up_while_it_trains(tmp_path: Path) -> None:
     """Curves are seen live; Ctrl+C ends it all."""
+    options = ["--runs", "2", "--epochs", "25", "--no-browser", "--port", "0", "--dir", str(tmp_path / "runs")]
     process = subprocess.Popen(
-        [sys.executable, "-m", "tracker.core.cli", "demo", "--runs", "2", "--epochs", "25", "--no-browser"]
-        + ["--port", "0", "--dir", str(tmp_path / "runs")],
-        stdout=subprocess.PIPE, text=True,
-    )  # fmt: skip
+        [sys.executable, "-m", "tracker.core.cli", "demo", *options], stdout=subprocess.PIPE, text=True
+    )
     assert process.stdout is not None
     try:
         line = process.stdout.readline()

@@ -225,6 +225,39 @@ def test_a_removed_index_is_made_anew(root: Path, home: Path) -> None:
         assert [told(run) for run in api.runs()] == before
 
 
+def test_a_cache_that_cannot_be_written_costs_only_time(
+    root: Path, home: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (home / "file").write_text("no folder")
+    monkeypatch.setenv("TRACKER_CACHE_DIR", str(home / "file"))
+    with Api(dir=root) as api:
+        assert len(api.runs()) == 6
+
+
+def test_what_was_removed_is_gone(root: Path) -> None:
+    """Also for an `Api` that begins anew, and finds it in the index."""
+    import shutil
+
+    with Api(dir=root) as api:
+        assert len(api.runs("digits")) == 5
+        shutil.rmtree(root / "local" / "digits" / "run0")
+        wait_for(lambda: len(api.runs("digits")) == 4)
+        shutil.rmtree(root / "local" / "digits" / "run1")
+    with Api(dir=root) as api:
+        with pytest.raises(tracker.UsageError):
+            api.run("digits/run1")
+        assert len(api.runs("digits")) == 3
+
+
+def test_many_threads_may_ask(root: Path) -> None:
+    from concurrent.futures import ThreadPoolExecutor
+
+    with Api(dir=root) as api, ThreadPoolExecutor(8) as pool:
+        counts = list(pool.map(lambda _: len(api.run("digits/run1").history(pandas=False)), range(40)))
+
+    assert counts == [20] * 40
+
+
 def test_the_index_is_the_one_of_the_dashboard(root: Path) -> None:
     from tracker.core.query import changes
     from tracker.server import run
