@@ -265,7 +265,9 @@ def _on_signal(number: int, frame: FrameType | None) -> None:
 def _at_exit() -> None:
     if not _watched:
         return
-    if _is_running(_bottom) or _has_returned(_bottom):  # also where somebody runs the exit functions by hand
+    if _is_running(_bottom) and _is_worker():  # from Python 3.13 on multiprocessing calls the exit functions itself
+        _at_worker_exit()
+    elif _is_running(_bottom) or _has_returned(_bottom):  # also where somebody runs the exit functions by hand
         _end_all(state_of(None))
     elif (error := _last_error()) is not None:
         _end_all(_by_signal(state_of(error)))

@@ -363,7 +363,7 @@ def test_whoever_chained_on_top_keeps_working(tmp_path: Path) -> None:
             if not called:
                 ours = sys.exit
 
-                def on_top(code: Any = None) -> Any:
+                def on_top(code: Any = None, ours: Any = ours) -> Any:
                     called.append(code)
                     return ours(code)
 

@@ -183,7 +183,7 @@ def test_a_moment(text: str, expected: tuple[str, float]) -> None:
 )
 def test_what_is_no_moment_is_told(text: Any) -> None:
     """With an example."""
-    with pytest.raises(UsageError, match="fork_from is .* for example"):
+    with pytest.raises(UsageError, match="for example 'ab12cd34"):
         parse_moment(text, "fork_from")
 
 
