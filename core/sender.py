@@ -238,8 +238,9 @@ class Sender:
             return UNREADABLE_RETRY_SECONDS
         if has_sent:
             return 0.0
-        if is_finishing and not self._resting:
-            self._done.set()
+        if is_finishing and not any(shipper.has_hole for shipper in self._own.values()):
+            if not self._resting:
+                self._done.set()
             self._is_stopping = True
         return self._interval
 

@@ -112,6 +112,7 @@ class Shipper:
         say: Takes a sentence for the user.
         breathe: Called with seconds to wait between slices of work, so that a training thread gets its turn.
         clock: Answers seconds that only go forward.
+        is_asking: Ask the server where it stands even if nothing seems left to send: it may have lost its store.
     """
 
     def __init__(
@@ -121,6 +122,7 @@ class Shipper:
         transport: Transport,
         *,
         say: Callable[[str], object],
+        is_asking: bool = False,
         breathe: Callable[[float], object] = lambda _seconds: None,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
@@ -133,8 +135,10 @@ class Shipper:
         self._say = say
         self._breathe = breathe
         self._clock = clock
+        self._is_asking = is_asking
         hint = read_acked(folder)
-        known = hint is not None and hint.address == transport.address
+        # One that tells of more than there is comes from another stream's folder, or a damaged disk.
+        known = hint is not None and hint.address == transport.address and 0 <= hint.seq <= last_seq(folder)
         self.acked = hint.seq if hint is not None and known else 0
         self._is_noted = known
         self._reader = StreamReader(folder, self.acked)
@@ -154,6 +158,11 @@ class Shipper:
     def is_behind(self) -> bool:
         """Whether records were read that are not acknowledged yet."""
         return bool(self._pieces)
+
+    @property
+    def has_hole(self) -> bool:
+        """Whether there is more behind a hole that may yet be filled."""
+        return self._gap is not None
 
     @property
     def has_ended(self) -> bool:
@@ -178,7 +187,7 @@ class Shipper:
         if not self._pieces:
             self._fill(is_final)
         if not self._pieces:
-            return False
+            return self._ask()
         pieces = self._next()
         body = b"".join([piece.data for piece in pieces])
         batch = Batch(
@@ -186,7 +195,7 @@ class Shipper:
         )
         began = self._clock()
         try:
-            acked = self._transport.send(batch)
+            acked = self._send(batch)
         except TransportError as error:
             if error.status != _TOO_LARGE and error.status not in _REFUSED:
                 raise
@@ -194,8 +203,18 @@ class Shipper:
             return True
         self._refusals = 0
         self._adapt(len(body), self._clock() - began)
-        self._settle(acked, batch)
+        self._is_asking = False
+        self._settle(acked, batch.last_seq, len(body))
         return True
+
+    def _ask(self) -> bool:
+        """Have the server say where it stands, once; answer whether there is something to send after all."""
+        if not self._is_asking:
+            return False
+        known = self.acked
+        self._settle(self._send(Batch(self.path, self.folder.name, known, known, b"", 0)), known, 0)
+        self._is_asking = False
+        return self.acked < known
 
     def note(self) -> None:
         """Write down where the server stands, once it changed; a hint for the next start, no more."""
@@ -214,6 +233,7 @@ class Shipper:
 
     def _fill(self, is_final: bool) -> None:
         """Read and pack about one batch."""
+        self._gap = self._gap if self._gap and self._gap[0] == self._read_seq else None
         rows: list[Frame] = []
         slice_bytes = raw_bytes = count = 0
         for frame in self._reader.frames(is_final=is_final):
@@ -293,8 +313,17 @@ class Shipper:
             pieces.append(piece)
         return pieces
 
-    def _settle(self, acked: int, batch: Batch) -> None:
-        if acked < batch.last_seq:
+    def _send(self, batch: Batch) -> int:
+        try:
+            return self._transport.send(batch)
+        except TransportError:
+            raise
+        except Exception as error:  # a transport of somebody's own; nothing is final for the process
+            text = f"{self._transport.address} cannot be served: {type(error).__name__}: {error}"
+            raise TransportError(text) from error
+
+    def _settle(self, acked: int, wanted: int, size: int) -> None:
+        if acked < wanted:
             if acked == self._short:
                 raise TransportError(f"{self._transport.address} answers, but takes nothing behind record {acked}")
             self._short = acked
@@ -311,7 +340,7 @@ class Shipper:
                 )
             elif piece.last_seq > self.acked:
                 self.sent_rows += piece.rows
-        self.sent_bytes += len(batch.body)
+        self.sent_bytes += size
         if acked < self.acked:
             self._go_on_from(acked)
         if acked != self.acked or self.has_ended:
@@ -319,7 +348,7 @@ class Shipper:
         self.acked = acked
         if not self._pieces:
             self._most_pieces = None
-        elif self._most_pieces is not None and batch.last_seq <= acked:
+        elif self._most_pieces is not None and wanted <= acked:
             self._most_pieces *= 2  # that half was good
         self.note()
 
@@ -380,7 +409,8 @@ def _unpacked(piece: Piece) -> Iterator[Piece]:
 
 
 def _stand_in(piece: Piece, reason: str) -> Piece:
-    # For a block that cannot be unpacked the server finds a gap before this record, and counts it as lost as well.
-    seq = piece.last_seq
-    body = {"count": 1, "reason": f"set aside: {reason}"[:500], "first_seq": seq, "last_seq": seq}
-    return Piece(piece.first_seq, seq, encode_frame(Kind.LOST, seq, encode_control(time.time_ns(), body)), 0, True)
+    first, last = piece.first_seq, piece.last_seq
+    count = last - first + 1
+    body = {"count": count, "reason": f"set aside: {reason}"[:500], "first_seq": first, "last_seq": last}
+    frame = encode_frame(Kind.LOST, first, encode_control(time.time_ns(), body), records=count)
+    return Piece(first, last, frame, 0, True)

@@ -200,7 +200,9 @@ class _Work:
             self._runs[run] = path
             for folder in streams(run):
                 if folder not in self._shippers:
-                    self._shippers[folder] = Shipper(folder, path, self._transport, say=self._say, clock=self._clock)
+                    self._shippers[folder] = Shipper(
+                        folder, path, self._transport, say=self._say, clock=self._clock, is_asking=True
+                    )
                 try:
                     end = last_seq(folder)
                 except OSError as error:
