@@ -117,13 +117,18 @@ def history_rows(runs: Iterable[Run], keys: Sequence[str] | None = None) -> Iter
             yield {"run": run.path, **row}
 
 
-def history_columns(runs: Iterable[Run], keys: Sequence[str] | None = None) -> list[str]:
-    """Answer the columns of `history_rows`, the run's path left out: found in a first pass, as CSV wants them first."""
+def history_columns(runs: Iterable[Run], keys: Sequence[str] | None = None) -> tuple[list[str], int]:
+    """Answer the columns of `history_rows`, the run's path left out, and how many rows there are at most.
+
+    A first pass, in flat memory: CSV wants its columns first.
+    """
     found = dict.fromkeys((STEP, TIMESTAMP, RUNTIME))
+    rows = 0
     for run in runs:
         for block in run._blocks(keys):
+            rows += len(block)
             found.update(dict.fromkeys(key for key in block.columns if keys is None or key in keys))
-    return list(found)
+    return list(found), rows
 
 
 def columns_of(rows: Iterable[Mapping[str, Any]]) -> list[str]:

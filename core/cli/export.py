@@ -12,7 +12,7 @@ from typing import IO, TYPE_CHECKING, Any
 import click
 
 from ..errors import UsageError
-from .output import is_terminal
+from ..progress import Progress
 from .runs import api, where
 
 if TYPE_CHECKING:
@@ -105,23 +105,22 @@ def _write(
     if form == "json":
         with _opened(output) as file:
             return writing.write_json(rows, file)
+    total = 0
     if is_history:
-        with _progress([run] if run else runs) as walked:
-            columns = ["run"] * (run is None) + writing.history_columns(walked, keys)
+        columns, total = writing.history_columns([run] if run else runs, keys)
+        columns = ["run"] * (run is None) + columns
     else:
         found = list(rows)
         columns, rows = writing.columns_of(found), iter(found)
-    with _opened(output) as file:
-        return writing.write_csv(rows, columns, file)
+    with _opened(output) as file, Progress("writing", "rows", total, is_silent=output is None) as bar:
+        return writing.write_csv(_counted(rows, bar), columns, file)
 
 
-@contextmanager
-def _progress(runs: list[Run]) -> Iterator[Any]:
-    if not is_terminal() or not sys.stderr.isatty():
-        yield runs
-        return
-    with click.progressbar(runs, label="reading", file=sys.stderr) as bar:
-        yield bar
+def _counted(rows: Iterator[Mapping[str, Any]], bar: Progress) -> Iterator[Mapping[str, Any]]:
+    for count, row in enumerate(rows):
+        if count % 1000 == 0:
+            bar.update(count)
+        yield row
 
 
 @contextmanager

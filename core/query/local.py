@@ -23,6 +23,7 @@ from ...server.stores.base import RunRow
 from ..errors import StorageError
 from ..journal import Block
 from ..paths import RunPath
+from ..progress import Progress
 from .changes import edit, index_folder, put_back, throw_away
 from .source import Page, Project, RunInfo
 
@@ -169,8 +170,10 @@ class LocalSource:
         for path in found.vanished:
             self._folders.pop(path, None)
         has_read = False
-        for path, folder in self._folders.items():
-            has_read |= self._look_at(path, folder)
+        with Progress("reading", "runs", len(self._folders)) as bar:
+            for number, (path, folder) in enumerate(self._folders.items()):
+                bar.update(number)
+                has_read |= self._look_at(path, folder)
         self._find_dead()
         if self._is_first or found.vanished:
             self._tidy(found.is_trusted)
