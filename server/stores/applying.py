@@ -37,6 +37,13 @@ FIND_CURSOR = (
     .join(runs, runs.c.id == streams.c.run)
     .where(_is_run, streams.c.name == sa.bindparam("of"))
 )
+FIND_ROW = sa.select(runs).where(_is_run)
+FIND_STREAMS = sa.select(streams).where(streams.c.run == sa.bindparam("in_run")).order_by(streams.c.name)
+FIND_ALERTS = (
+    sa.select(alerts)
+    .where(alerts.c.run == sa.bindparam("in_run"))
+    .order_by(alerts.c.time_ns, alerts.c.stream, alerts.c.seq)
+)
 _FIND_STREAM = (
     sa.select(runs.c.id, *(column for column in streams.c if column.name != "run"))
     .select_from(
@@ -126,7 +133,7 @@ def _new_run(db: sa.Connection, path: RunPath, new: Sequence[Entry]) -> int:
     created_ns = min((time_ns for time_ns in times if time_ns > 0), default=time.time_ns())
     row = {"entity": path.entity, "project": path.project, "run": path.id, "created_ns": created_ns}
     found = db.execute(runs.insert().values(**row, registers=Registers().encode()))
-    assert found.inserted_primary_key is not None  # noqa: S101 - an insert of one row has one
+    assert found.inserted_primary_key is not None
     return int(found.inserted_primary_key[0])
 
 

@@ -29,6 +29,7 @@ ITEM = np.dtype(
         ("neginf", "<i8"),
     ]
 )
+SORTED_POINTS = 200_000  # more are not sorted by x where they come in another order
 _SUMS = ("sum", "count", "nan", "posinf", "neginf")
 COLUMNS = ("x", "x_last", "first", "last", "min", "max", "mean", "count", "nan", "posinf", "neginf")
 
@@ -75,7 +76,7 @@ def interior_edges(low: float, high: float, buckets: int) -> Floats:
 
 
 def _within(points: Points, low: float | None, high: float | None) -> Points:
-    """Leave out what lies outside the range or nowhere, and put the rest in order of x, then of writing."""
+    """Leave out what lies outside the range or nowhere; put the rest in order of x, then of writing, unless it is a lot."""
     x, y, times = points.x, points.y, points.times
     keep = np.isfinite(x)
     if low is not None:
@@ -84,21 +85,26 @@ def _within(points: Points, low: float | None, high: float | None) -> Points:
         keep &= x <= high
     if not keep.all():
         x, y, times = x[keep], y[keep], times[keep]
-    if np.any(x[1:] < x[:-1]) or np.any((x[1:] == x[:-1]) & (times[1:] < times[:-1])):
+    if len(x) <= SORTED_POINTS and not _is_sorted(x, times):
         order = np.argsort(x, kind="stable") if np.all(times[1:] >= times[:-1]) else np.lexsort((times, x))
         x, y, times = x[order], y[order], times[order]
     return Points(x, y, times, points.items)
 
 
+def _is_sorted(x: Floats, times: Ints) -> bool:
+    return not (np.any(x[1:] < x[:-1]) or np.any((x[1:] == x[:-1]) & (times[1:] < times[:-1])))
+
+
 def _table(points: Points, low: float | None, high: float | None, buckets: int, log_x: bool) -> tuple[np.ndarray, bool]:
-    places = _distinct(points, buckets)
+    is_sorted = len(points.x) <= SORTED_POINTS or _is_sorted(points.x, points.times)
+    places = _distinct(points, buckets, is_sorted)
     if places is not None:
         edges, exact = places[1:], True
     else:
         edges, exact = _edges(points, low, high, buckets, log_x), False
     parts = []
     if len(points.x):
-        parts.append(_grouped_points(points, edges))
+        parts.append(_grouped_sorted(points, edges) if is_sorted else _grouped_unsorted(points, edges))
     if points.items is not None and len(points.items):
         middle = points.items["x"] * 0.5 + points.items["x_last"] * 0.5
         parts.append((np.searchsorted(edges, middle, side="right"), points.items))
@@ -108,9 +114,13 @@ def _table(points: Points, low: float | None, high: float | None, buckets: int, 
     return _merged(buckets_of, np.concatenate([part[1] for part in parts])), exact
 
 
-def _distinct(points: Points, most: int) -> Floats | None:
+def _distinct(points: Points, most: int, is_sorted: bool) -> Floats | None:
     """Answer the different x, rising, if there are at most so many."""
     x = points.x
+    if not is_sorted:
+        if len(np.unique(x[: 8 * most])) > most:
+            return None
+        x = np.unique(x)
     if points.items is not None and len(points.items):
         if (points.items["x"] != points.items["x_last"]).any():
             return None
@@ -131,7 +141,7 @@ def _edges(points: Points, low: float | None, high: float | None, buckets: int, 
     if highest <= 0:
         return interior_edges(low, high, 1)
     if low <= 0:  # what is not above zero has no place on the axis: a bucket of its own, to the left
-        positive = [points.x[points.x > 0][:1]]
+        positive = [points.x[points.x > 0]]
         if points.items is not None:
             positive.append(points.items["x"][points.items["x"] > 0])
         low = float(np.concatenate(positive).min())
@@ -141,14 +151,14 @@ def _edges(points: Points, low: float | None, high: float | None, buckets: int, 
 
 
 def _span(points: Points) -> tuple[float, float]:
-    lows, highs = [points.x[:1]], [points.x[-1:]]
+    lows, highs = [points.x], [points.x]
     if points.items is not None:
         lows.append(points.items["x"])
         highs.append(points.items["x_last"])
     return float(np.concatenate(lows).min()), float(np.concatenate(highs).max())
 
 
-def _grouped_points(points: Points, edges: Floats) -> tuple[Ints, np.ndarray]:
+def _grouped_sorted(points: Points, edges: Floats) -> tuple[Ints, np.ndarray]:
     x, y, times, _ = points
     bounds = np.concatenate(([0], np.searchsorted(x, edges, side="left"), [len(x)]))
     bucket = np.flatnonzero(bounds[1:] > bounds[:-1])
@@ -157,7 +167,37 @@ def _grouped_points(points: Points, edges: Floats) -> tuple[Ints, np.ndarray]:
     found["x"], found["x_last"] = x[starts], x[ends - 1]
     found["t_first"], found["t_last"] = times[starts], times[ends - 1]
     found["first"], found["last"] = y[starts], y[ends - 1]
-    found["count"] = ends - starts
+    _sum_up(found, y, starts)
+    return bucket, found
+
+
+def _grouped_unsorted(points: Points, edges: Floats) -> tuple[Ints, np.ndarray]:
+    """Do the same with points in any order: sorted by bucket only, which is much quicker where there are millions."""
+    which = np.searchsorted(edges, points.x, side="right")
+    if len(edges) < 2**16:
+        which = which.astype(np.uint16)  # numpy sorts these by radix
+    order = np.argsort(which, kind="stable")
+    which, x, y, times = which[order], points.x[order], points.y[order], points.times[order]
+    starts = np.flatnonzero(np.concatenate(([True], which[1:] != which[:-1])))
+    ends = np.concatenate((starts[1:], [len(x)]))
+    sizes = ends - starts
+    found = np.zeros(len(starts), ITEM)
+    found["x"], found["x_last"] = np.minimum.reduceat(x, starts), np.maximum.reduceat(x, starts)
+    at_first = np.flatnonzero(x == np.repeat(found["x"], sizes))
+    at_last = np.flatnonzero(x == np.repeat(found["x_last"], sizes))
+    found["t_first"] = np.minimum.reduceat(times[at_first], np.searchsorted(at_first, starts))
+    found["t_last"] = np.maximum.reduceat(times[at_last], np.searchsorted(at_last, starts))
+    at_first = at_first[times[at_first] == np.repeat(found["t_first"], sizes)[at_first]]
+    at_last = at_last[times[at_last] == np.repeat(found["t_last"], sizes)[at_last]]
+    found["first"] = y[at_first[np.searchsorted(at_first, starts)]]
+    found["last"] = y[at_last[np.searchsorted(at_last, ends) - 1]]
+    _sum_up(found, y, starts)
+    return which[starts].astype(np.int64), found
+
+
+def _sum_up(found: np.ndarray, y: Floats, starts: Ints) -> None:
+    """Fill in what does not depend on the order of a bucket's points."""
+    found["count"] = np.diff(starts, append=len(y))
     finite = np.isfinite(y)
     low = high = y
     if not finite.all():
@@ -168,7 +208,6 @@ def _grouped_points(points: Points, edges: Floats) -> tuple[Ints, np.ndarray]:
         found["sum"] = np.add.reduceat(y, starts)
     found["min"] = np.minimum.reduceat(low, starts)
     found["max"] = np.maximum.reduceat(high, starts)
-    return bucket, found
 
 
 def _merged(bucket: Ints, items: np.ndarray) -> np.ndarray:

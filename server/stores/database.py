@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import sqlite3
+import struct
+import sys
 import threading
 import time
 from collections import deque
@@ -10,7 +12,14 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
+import msgspec
+
 from ...core.errors import StorageError
+
+if sys.version_info >= (3, 14):  # pragma: no cover - one of the two, by version
+    from compression import zstd
+else:
+    from backports import zstd
 
 BUSY_SECONDS = 120.0  # how long another process may write before we give up
 _BUSY_STEP_SECONDS = 10.0
@@ -55,6 +64,8 @@ class Database:
         try:
             yield
         except sqlite3.Error as error:
+            raise explained(self.path, error) from error
+        except (zstd.ZstdError, msgspec.DecodeError, struct.error) as error:  # SQLite does not check what it holds
             raise explained(self.path, error) from error
 
     @contextmanager
@@ -105,7 +116,6 @@ class Database:
             self.path, timeout=_BUSY_STEP_SECONDS, isolation_level=None, check_same_thread=False
         )
         connection.execute("PRAGMA synchronous = NORMAL")  # WAL: never damaged by a power cut; the journals have it all
-        connection.execute("PRAGMA mmap_size = 1073741824")
         connection.execute("PRAGMA cache_size = -16384")
         return connection
 
@@ -157,7 +167,8 @@ def is_busy(error: BaseException) -> bool:
 def explained(path: Path, error: BaseException) -> StorageError:
     """Answer our error for one of SQLite's."""
     text = str(error)
-    if "malformed" in text or "not a database" in text or "disk image" in text:
+    is_ours = isinstance(error, (zstd.ZstdError, msgspec.DecodeError, struct.error))
+    if is_ours or "malformed" in text or "not a database" in text or "disk image" in text:
         return DamagedError(
             f"the file {path} is damaged ({text}). If it is the index of the local folder, it can be made anew from "
             "the journals: remove it and start again. On a server, restore it from a backup."

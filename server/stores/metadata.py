@@ -16,7 +16,7 @@ from ...core.errors import UsageError
 from ...core.journal import Entry
 from ...core.paths import RunPath
 from ...core.values import from_extension
-from .applying import FIND_CURSOR, FIND_RUN, apply_edit, apply_entries
+from .applying import FIND_ALERTS, FIND_CURSOR, FIND_ROW, FIND_RUN, FIND_STREAMS, apply_edit, apply_entries
 from .base import MetricRow, ProjectRow, RunDetail, RunPage, State, StreamRow
 from .edits import edit_records
 from .filters import parse_filter, parse_order, sort_key
@@ -27,6 +27,7 @@ from .tables import Tables, alerts, runs, streams
 from .views import Document, View, stream_row
 
 FILTER_SECONDS = 5.0  # what one filter may cost
+CACHED_BYTES = 128 << 20  # of encoded registers whose decoded forms are held in memory
 _DEFAULT_ORDER = "-created_ns"
 _encoder = msgspec.msgpack.Encoder()
 _decoder = msgspec.msgpack.Decoder(ext_hook=from_extension)
@@ -48,6 +49,7 @@ class SqliteMetadata:
         self._metrics = metrics
         self._lock = threading.Lock()
         self._documents: dict[int, Document] = {}  # by run
+        self._document_bytes = 0
 
     # --- writing -------------------------------------------------------------------------
 
@@ -91,7 +93,7 @@ class SqliteMetadata:
         at = time.time_ns() if time_ns is None else time_ns
         with self._tables.write() as db:
             run = self._run_id(db, path)
-            known = self._streams(db, [run]).get(run, []) if run is not None else []
+            known = db.execute(FIND_STREAMS, {"in_run": run}).all()
             main = latest_main([stream_row(row) for row in known])
             if main is not None:
                 values = {"gone_ns": at} if is_crashed else {"gone_ns": None, "arrived_ns": at}
@@ -105,7 +107,9 @@ class SqliteMetadata:
                 db.execute(alerts.delete().where(alerts.c.run == run))
                 db.execute(streams.delete().where(streams.c.run == run))
                 db.execute(runs.delete().where(runs.c.id == run))
-                self._documents.pop(run, None)
+                with self._lock:
+                    gone = self._documents.pop(run, None)
+                    self._document_bytes -= gone.size if gone else 0
 
     # --- reading -------------------------------------------------------------------------
 
@@ -153,19 +157,15 @@ class SqliteMetadata:
         """Answer one run, also one in the trash; None where there is none."""
         now = time.time_ns() if now_ns is None else now_ns
         with self._tables.read() as db:
-            row = db.execute(sa.select(runs).where(*_is(path))).first()
+            row = db.execute(FIND_ROW, path._asdict()).first()
             if row is None:
                 return None
-            kept = self._streams(db, [row.id])
-            told = db.execute(
-                sa.select(alerts)
-                .where(alerts.c.run == row.id)
-                .order_by(alerts.c.time_ns, alerts.c.stream, alerts.c.seq)
-            ).all()
+            of_run = db.execute(FIND_STREAMS, {"in_run": row.id}).all()
+            told = db.execute(FIND_ALERTS, {"in_run": row.id}).all()
         document = self._document(row.id, row.version, row.registers)
         metrics = self._metrics.state(path)
         trashed = row.trashed_ns is not None
-        view = View(path, row.created_ns, trashed, document, kept.get(row.id, ()), metrics, now)
+        view = View(path, row.created_ns, trashed, document, of_run, metrics, now)
         main = latest_main(view.streams)
         return RunDetail(
             run=view.row(),
@@ -262,38 +262,44 @@ class SqliteMetadata:
         with self._tables.read() as db:
             rows = db.execute(sa.select(*columns, runs.c.version).where(*where)).all()
             kept = self._streams(db, where)
-            unknown = [row.id for row in rows if (d := self._documents.get(row.id)) is None or d.version < row.version]
+            documents = {
+                row.id: known for row in rows if (known := self._documents.get(row.id)) and known.version >= row.version
+            }
+            unknown = [row.id for row in rows if row.id not in documents]
             for low in range(0, len(unknown), 500):
                 part = unknown[low : low + 500]
                 for row in db.execute(
                     sa.select(runs.c.id, runs.c.version, runs.c.registers).where(runs.c.id.in_(part))
                 ):
-                    self._document(row.id, row.version, row.registers)
+                    documents[row.id] = self._document(row.id, row.version, row.registers)
             if metrics is None:
                 metrics = self._metrics.states(entity, project)
-            documents = self._documents
             found = []
             for run, *names, created_ns, trashed_ns, _ in rows:
                 path = RunPath(*names)
-                known = metrics.get(path)
+                state = metrics.get(path)
                 trashed = trashed_ns is not None
-                found.append(View(path, created_ns, trashed, documents[run], kept.get(run, ()), known, now))
+                found.append(View(path, created_ns, trashed, documents[run], kept.get(run, ()), state, now))
         return found
 
     def _document(self, run: int, version: int, data: bytes) -> Document:
         with self._lock:
-            known = self._documents.get(run)
+            known = self._documents.pop(run, None)
             if known is None or known.version < version:
-                known = self._documents[run] = Document(version, data)
+                self._document_bytes -= known.size if known else 0
+                known = Document(version, data)
+                self._document_bytes += known.size
+            self._documents[run] = known  # at the end: the first one is the one longest out of use
+            while self._document_bytes > CACHED_BYTES and len(self._documents) > 1:
+                gone = self._documents.pop(next(iter(self._documents)))
+                self._document_bytes -= gone.size
             return known
 
-    def _streams(self, db: sa.Connection, which: Sequence[Any]) -> dict[int, list[Any]]:
-        """Answer rows of the table of streams by run; of these runs (by number), or where these conditions hold."""
+    def _streams(self, db: sa.Connection, where: Sequence[sa.ColumnElement[bool]]) -> dict[int, list[Any]]:
+        """Answer rows of the table of streams by run, of the runs where these conditions hold."""
         query = sa.select(streams)
-        if which and isinstance(which[0], int):
-            query = query.where(streams.c.run.in_(which))
-        elif which:
-            query = query.join(runs, runs.c.id == streams.c.run).where(*which)
+        if where:
+            query = query.join(runs, runs.c.id == streams.c.run).where(*where)
         found: dict[int, list[Any]] = {}
         for row in db.execute(query.order_by(streams.c.run, streams.c.name)):
             found.setdefault(row.run, []).append(row)
@@ -301,10 +307,6 @@ class SqliteMetadata:
 
     def _run_id(self, db: sa.Connection, path: RunPath) -> int | None:
         return db.execute(FIND_RUN, path._asdict()).scalar()
-
-
-def _is(path: RunPath) -> tuple[sa.ColumnElement[bool], ...]:
-    return runs.c.entity == path.entity, runs.c.project == path.project, runs.c.run == path.id
 
 
 def _asked(axes: Sequence[Mapping[str, Any]], names: Sequence[str]) -> dict[str, str]:

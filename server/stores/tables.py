@@ -154,7 +154,6 @@ def _set_up(connection: Any, _record: Any) -> None:
                 raise
             time.sleep(0.02)
     connection.execute("PRAGMA synchronous = NORMAL")
-    connection.execute("PRAGMA mmap_size = 268435456")
 
 
 def _begin(connection: sa.Connection) -> None:

@@ -30,6 +30,7 @@ class Document:
 
     def __init__(self, version: int, data: bytes) -> None:
         self.version = version
+        self.size = len(data)
         self._data = data
         self._summary: tuple[RunState | None, Mapping[str, Any]] | None = None
 

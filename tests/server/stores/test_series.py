@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 
 from tracker.core.record import Kind
 from tracker.server.stores import Stores, chunks, metrics
+from tracker.server.stores import buckets as bucketing
 
 from .reference import RUN, START_NS, Row, assert_series, control, entries_of, numbers, rows_of
 
@@ -167,8 +168,12 @@ def test_any_metric_is_an_axis(stores: Stores) -> None:
 
 @pytest.mark.parametrize("is_dense", [False, True])
 @pytest.mark.parametrize("shape", ["rising", "falling", "random", "steps", "with nan"])
-def test_a_metric_as_axis_agrees_with_the_rows(stores: Stores, shape: str, is_dense: bool) -> None:
+@pytest.mark.parametrize("sorted_points", [10, 10_000])
+def test_a_metric_as_axis_agrees_with_the_rows(
+    stores: Stores, shape: str, is_dense: bool, sorted_points: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """A long run over another metric is bucketed as its points say."""
+    monkeypatch.setattr(bucketing, "SORTED_POINTS", sorted_points)
     rng = np.random.default_rng(2)
     count = 2000
     x = {
