@@ -73,10 +73,11 @@ class Actions:
             try:
                 for kind, body in records:
                     journal.append(kind, encode_control(time.time_ns(), body))
+                journal.sync()
+            except OSError as error:
+                raise HTTPException(507, f"the run's folder cannot be written now ({error}).") from error
             finally:
                 journal.close()
-            if journal.held_bytes or journal.lost:
-                raise HTTPException(507, "the run's folder cannot be written now; the edit was not kept.")
             for _ in FollowedRun(path, folder, self._index.cursor).read(self._index):
                 pass
 

@@ -65,8 +65,7 @@ def create_app(
     def tell(path: RunPath, parts: set[str], is_project: bool = False) -> None:
         if not len(hub):
             return
-        detail = index.metadata.run(path)
-        hub.publish(path, detail.run.state if detail else "removed", parts, is_project=is_project)
+        hub.publish(path, index.metadata.state(path) or "removed", parts, is_project=is_project)
 
     liveness = Liveness(index.metadata, tell, is_local=mode == "ui")
     watcher = None

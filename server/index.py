@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Iterable
 
 from ..core.journal import Entry
@@ -34,7 +33,7 @@ class Index:
 
     def has(self, path: RunPath) -> bool:
         """Answer whether a run is known."""
-        return self.metadata.run(path) is not None
+        return self.metadata.state(path) is not None
 
     def is_trashed(self, path: RunPath) -> bool | None:
         """Answer whether a run is in the trash, None where it is not known."""
@@ -43,12 +42,7 @@ class Index:
 
     def known(self) -> dict[RunPath, bool]:
         """Answer all runs, and whether each is in the trash."""
-        now_ns = time.time_ns()
-        return {
-            row.path: is_trashed
-            for is_trashed in (False, True)
-            for row in self.metadata.runs(limit=None, trash=is_trashed, now_ns=now_ns).runs
-        }
+        return {path: is_trashed for path, _, is_trashed in self.metadata.paths()}
 
     def forget(self, path: RunPath) -> None:
         """Remove a run from all stores."""

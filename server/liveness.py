@@ -10,7 +10,6 @@ import time
 from collections.abc import Callable
 from typing import Protocol
 
-from ..core.limits import CRASHED_AFTER_SECONDS
 from ..core.paths import RunPath
 from ..core.processes import is_alive
 from .stores.base import MetadataStore, StreamRow
@@ -49,26 +48,26 @@ class Liveness:
         self._tell = tell
         self._is_local = is_local
         self._now_ns = now_ns
-        self._alive: dict[RunPath, bool] = {}
+        self._states: dict[RunPath, str | None] = {}
         # Streams found gone, with the time of their last record then. One that writes again is of another process
         # namespace (a container with this machine's name): its pid says nothing here.
         self._gone: dict[tuple[RunPath, str], int] = {}
 
     def sweep(self) -> None:
         """Look once; a few milliseconds for hundreds of processes."""
-        alive: dict[RunPath, bool] = {}
         now_ns = self._now_ns()
+        paths: set[RunPath] = set()
         for path, stream in self._metadata.live():
+            paths.add(path)
             if self.is_gone(path, stream):
                 self._gone[path, stream.id] = stream.heard_ns
                 self._metadata.writer_gone(path, stream.id)
-                alive.setdefault(path, False)
-                continue
-            alive[path] = alive.get(path, False) or now_ns - stream.heard_ns < CRASHED_AFTER_SECONDS * 1e9
-        for path, is_alive_now in alive.items():
-            if self._alive.get(path, True) != is_alive_now:
+        states: dict[RunPath, str | None] = {}
+        for path in paths:
+            states[path] = self._metadata.state(path, now_ns=now_ns)
+            if states[path] != self._states.get(path, "running"):
                 self._tell(path, {"state"}, True)
-        self._alive = alive
+        self._states = states
 
     def is_gone(self, path: RunPath, stream: StreamRow) -> bool:
         """Answer whether a stream's process ran on this machine and is no more."""

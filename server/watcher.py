@@ -162,7 +162,7 @@ class Watcher:
             self._next_liveness = now + LIVENESS_SECONDS
             self._liveness.sweep()
             self._memory.save_if_due()
-        if self._backlog or self._thrown_away:
+        if self._backlog or self._thrown_away or self._readings:
             return 0.002  # the lock is free for a moment: requests that wait for it get their turn
         self.is_behind = False
         return FOLLOW_SECONDS if self._live else IDLE_SECONDS
