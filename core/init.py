@@ -233,6 +233,8 @@ def _open_journal(
         )
         try:
             spare.mkdir(mode=0o700, exist_ok=True)
+            if hasattr(os, "getuid") and spare.lstat().st_uid != os.getuid():
+                raise PermissionError(f"{spare} belongs to somebody else")
             return _open_journal_in(spare, path, clock, complaints, on_roll)
         except OSError as last:
             raise StorageError(
