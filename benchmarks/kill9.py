@@ -1,0 +1,148 @@
+"""Kill the process at a random moment: how many points that `log()` had returned for are gone?"""
+
+from __future__ import annotations
+
+import mmap
+import random
+import re
+import struct
+import time
+from pathlib import Path
+
+from . import tools
+from .harness import PEERS, Bench, Child, Figure, Skipped
+
+METRICS = 5
+
+
+def figures(bench: Bench) -> list[Figure]:
+    """Measure."""
+    lost: dict[str, float] = {}
+    note = ""
+    chance = random.Random(20)
+    for tool in ("tracker", "tracker write(2)", *PEERS):
+        kills = bench.pick(200, 20) if tool.startswith("tracker") else bench.pick(10, 3)
+        acked = gone = 0
+        try:
+            for _ in range(kills):
+                done, kept = _kill(bench, tool, chance.uniform(0.02, 0.6))
+                acked += done
+                gone += done - kept
+        except Skipped as reason:
+            bench.tell(f"{tool}: {reason}")
+            continue
+        lost[tool] = 100 * gone / max(acked, 1)
+        if tool == "tracker":
+            note = f"{gone:,} of {acked:,} rows in {kills} kills"
+    peers = {tool: value for tool, value in lost.items() if tool in PEERS}
+    found = [Figure("SIGKILL: acknowledged points lost, %", lost.get("tracker"), peers, 0, note=note)]
+    if "tracker write(2)" in lost:
+        found.append(Figure("the same, by `write(2)`", lost["tracker write(2)"], peers, 0))
+    return found
+
+
+def _kill(bench: Bench, tool: str, seconds: float) -> tuple[int, int]:
+    """Answer how many rows were acknowledged, and how many of these are there afterwards."""
+    room = bench.room()
+    (room / "acked").write_bytes(bytes(8))
+    child = bench.start(tool, "kill9", "log_for_ever", room, tool=tool)
+    try:
+        _wait_for_the_first(child, room)
+        time.sleep(seconds)
+    finally:
+        child.stop()
+    acked = _acked(room)
+    kept = bench.call(tool, "kill9", "read_back", room, tool=tool, acked=acked)
+    return acked, kept
+
+
+def _wait_for_the_first(child: Child, room: Path) -> None:
+    until = time.monotonic() + 120
+    while not _acked(room):
+        if child.process.poll() is not None or time.monotonic() > until:
+            raise Skipped(f"kill9: it did not log: {child.log.read_text(errors='replace')[-200:]!r}")
+        time.sleep(0.002)
+
+
+def _acked(room: Path) -> int:
+    return int(struct.unpack("<q", (room / "acked").read_bytes())[0])
+
+
+def log_for_ever(tool: str) -> None:
+    """Log rows that know their number; write down each one when `log()` has returned."""
+    rows = tools.rows(512, METRICS)
+    with open("acked", "r+b") as file:
+        acked = mmap.mmap(file.fileno(), 8)
+    log = tools.TOOLS[tool]().open(Path.cwd())
+    number = 0
+    while True:
+        log({**rows[number % 512], "number": number})
+        number += 1
+        struct.pack_into("<q", acked, 0, number)
+
+
+def read_back(tool: str, acked: int) -> int:
+    """Answer how many of the first `acked` rows are on disk."""
+    return len({number for number in _numbers(tool) if 0 <= number < acked})
+
+
+def _numbers(tool: str) -> list[int]:
+    if tool.startswith("tracker"):
+        from tracker.testing import read_runs
+
+        found = [row["number"] for run in read_runs(Path.cwd() / "runs") for row in run["history"]]
+        assert len(found) == len(set(found)), "a row is there twice"
+        return found
+    if tool == "trackio":
+        from trackio.sqlite_storage import SQLiteStorage
+
+        return [
+            row["number"]
+            for record in SQLiteStorage.get_run_records("bench")
+            for row in SQLiteStorage.get_logs("bench", record["name"], run_id=record.get("id"))
+        ]
+    if tool == "mlflow":
+        import mlflow
+
+        client = mlflow.MlflowClient()
+        ids = [experiment.experiment_id for experiment in client.search_experiments()]
+        runs = client.search_runs(ids)
+        return [int(m.value) for run in runs for m in client.get_metric_history(run.info.run_id, "number")]
+    if tool == "tensorboardX":
+        return _tensorboard_numbers()
+    return _wandb_numbers()
+
+
+def _tensorboard_numbers() -> list[int]:
+    from tensorboardX.proto.event_pb2 import Event
+
+    found = []
+    for path in Path("events").glob("events.out.*"):
+        data, at = path.read_bytes(), 0
+        while at + 12 <= len(data):
+            length = struct.unpack_from("<Q", data, at)[0]
+            if at + 16 + length > len(data):
+                break
+            event = Event.FromString(data[at + 12 : at + 12 + length])
+            found += [event.step for value in event.summary.value if value.tag.endswith("number")]
+            at += 16 + length
+    return found
+
+
+def _wandb_numbers() -> list[int]:
+    from wandb.sdk.internal.datastore import DataStore
+
+    found = []
+    for path in Path("wandb").glob("offline-run-*/*.wandb"):
+        store = DataStore()
+        store.open_for_scan(str(path))
+        while True:
+            try:
+                data = store.scan_data()
+            except Exception:
+                break
+            if data is None:
+                break
+            # The record's protobuf holds the value as text; its schema is not public.
+            found += [int(match) for match in re.findall(rb"number\x12?.{0,8}?\D(\d+)", data)]
+    return found
