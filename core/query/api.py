@@ -67,6 +67,9 @@ class Api:
         filters: Mapping[str, Any] | None = None,
         order: str | None = "+created_at",
         per_page: int = 50,
+        include_sweeps: bool = True,
+        lazy: bool = True,
+        *,
         trash: bool = False,
     ) -> Runs:
         """Answer the runs of a project.
@@ -78,6 +81,8 @@ class Api:
                 `state`, `tags`, `name`, `group`, `job_type`, `created_at`.
             order: A name with "+" or "-" before it: "-summary.loss". Oldest first by default.
             per_page: Runs fetched at once.
+            include_sweeps: Accepted as in W&B.
+            lazy: Accepted as in W&B; the list always is.
             trash: Those in the trash instead.
 
         Returns:

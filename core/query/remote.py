@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
-from urllib.parse import quote, unquote
+from urllib.parse import quote, unquote, urlsplit
 
 import msgspec
 import requests
 
-from ..errors import TransportError
+from ..errors import TrackerError, TransportError, UsageError
+from ..http import Authorization
 from ..journal import Block, scan
 from ..limits import CONNECT_TIMEOUT_SECONDS
 from ..paths import RunPath
@@ -34,8 +35,12 @@ class HttpSource:
         self.base_url = base_url.rstrip("/")
         self._timeout = (CONNECT_TIMEOUT_SECONDS, timeout)
         self._session = requests.Session()
-        if api_key:
-            self._session.headers["Authorization"] = f"Bearer {api_key}"
+        self._session.headers["User-Agent"] = "tracker"
+        host = urlsplit(self.base_url).hostname or ""
+        if host in ("localhost", "::1") or host.startswith("127."):
+            self._session.trust_env = False  # a proxy of the environment does not reach this machine
+        # As an `auth`, not a header: `requests` would let a password from ~/.netrc replace a header.
+        self._session.auth = Authorization(api_key, None)
 
     @property
     def name(self) -> str:
@@ -76,10 +81,8 @@ class HttpSource:
         """Answer one run with its details; None where there is none."""
         try:
             return _info(self._json("GET", f"/runs/{_encoded(path)}"))
-        except TransportError as error:
-            if error.status == 404:
-                return None
-            raise
+        except _NotThere:
+            return None
 
     def metrics(self, entity: str, project: str) -> list[dict[str, Any]]:
         """Answer the keys that runs of the project have logged."""
@@ -146,20 +149,33 @@ class HttpSource:
             ) from error
         if answer.ok and answer.status_code < 300:
             return answer
-        raise TransportError(_refusal(self.base_url, answer), status=answer.status_code)
+        raise _refusal(self.base_url, answer)
 
 
-def _refusal(base_url: str, answer: requests.Response) -> str:
-    if answer.status_code in (401, 403):
-        return (
-            f"the server {base_url} wants an API key, or another one (HTTP {answer.status_code}). "
-            "Set TRACKER_API_KEY, or pass Api(api_key=...)."
+class _NotThere(UsageError):
+    """What the address names does not exist."""
+
+
+def _refusal(base_url: str, answer: requests.Response) -> TrackerError:
+    """Answer the error for a refusal: what the folder would say of the same call, where it is about the call."""
+    status = answer.status_code
+    if status in (401, 403):
+        return TransportError(
+            f"the server {base_url} wants an API key, or another one (HTTP {status}). "
+            "Set TRACKER_API_KEY, or pass Api(api_key=...).",
+            status=status,
         )
     try:
-        detail = msgspec.json.decode(answer.content)["detail"]
+        detail = str(msgspec.json.decode(answer.content)["detail"])
     except (msgspec.DecodeError, KeyError, TypeError):
-        detail = answer.reason
-    return f"the server {base_url} refuses (HTTP {answer.status_code}): {detail}"
+        return TransportError(
+            f"{base_url} does not answer as a tracker server does (HTTP {status}). Check the address.", status=status
+        )
+    if status == 404:
+        return _NotThere(detail)
+    if status in (409, 422):
+        return UsageError(detail)
+    return TransportError(f"the server {base_url} refuses (HTTP {status}): {detail}", status=status)
 
 
 def _encoded(path: RunPath) -> str:

@@ -57,7 +57,7 @@ class Run:
     def summary(self) -> RunSummary:
         """One value per metric; changes are kept by `update()`."""
         if self._summary is None:
-            self._summary = RunSummary(_copy(self._info.summary))
+            self._summary = RunSummary(_copy(self._info.summary), self.update)
         return self._summary
 
     # --- what it is ----------------------------------------------------------------------
@@ -161,11 +161,17 @@ class Run:
         keys: Sequence[str] | None = ...,
         x_axis: str = ...,
         pandas: Literal[False] = ...,
+        stream: str = ...,
     ) -> list[dict[str, Any]]: ...
 
     @overload
     def history(
-        self, samples: int | None = ..., keys: Sequence[str] | None = ..., x_axis: str = ..., pandas: bool = ...
+        self,
+        samples: int | None = ...,
+        keys: Sequence[str] | None = ...,
+        x_axis: str = ...,
+        pandas: bool = ...,
+        stream: str = ...,
     ) -> pandas.DataFrame | list[dict[str, Any]]: ...
 
     def history(
@@ -174,6 +180,7 @@ class Run:
         keys: Sequence[str] | None = None,
         x_axis: str = STEP,
         pandas: bool = True,
+        stream: str = "default",
     ) -> pandas.DataFrame | list[dict[str, Any]]:
         """Answer the rows: all of them, unless `samples` says otherwise.
 
@@ -182,6 +189,7 @@ class Run:
             keys: Only these metrics, and only rows that have any of them.
             x_axis: Order the rows by this: `_step`, `_timestamp`, `_runtime` or a metric; rows without it are left out.
             pandas: Answer a DataFrame where pandas is installed.
+            stream: Accepted as in W&B; there is one history only.
 
         Returns:
             A DataFrame, or a list of dicts. `_step`, `_timestamp` (seconds since the epoch) and `_runtime` (seconds

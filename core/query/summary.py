@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Mapping
 from typing import Any
 
 
@@ -10,7 +11,21 @@ class RunSummary(dict[str, Any]):
 
     `summary["loss.min"]` is also `summary["loss"]["min"]`, and `summary["best"]` a dict of what was set below `best`.
     `_json_dict` is there for scripts that know it from W&B.
+
+    Args:
+        values: By dotted key.
+        keep: Keeps what was changed here; called by `update`, as W&B's does.
     """
+
+    def __init__(self, values: Mapping[str, Any], keep: Callable[[], object] | None = None) -> None:
+        super().__init__(values)
+        self._keep = keep
+
+    def update(self, *args: Any, **kwargs: Any) -> None:
+        """Take values in, and keep all that was changed in this summary."""
+        super().update(*args, **kwargs)
+        if self._keep is not None:
+            self._keep()
 
     def __getitem__(self, key: str) -> Any:
         below = {name[len(key) + 1 :]: value for name, value in self.items() if name.startswith(f"{key}.")}

@@ -152,6 +152,35 @@ def test_edits_are_kept(api: Api, root: Path) -> None:
     assert kept["status"] == run.state == "finished"
 
 
+def test_a_summary_is_kept_as_in_wandb(api: Api) -> None:
+    """`update` keeps what was changed, with arguments or without."""
+    run = api.run("digits/run2")
+    run.summary["score"] = 1.5
+    run.summary.update()
+    run.summary.update({"other": "x"})
+
+    again = api.run("digits/run2")
+    assert (again.summary["score"], again.summary["other"]) == (1.5, "x")
+
+
+@pytest.mark.parametrize(
+    "filters", [{"$foo": 1}, {"config.lr": {"$near": 1}}, {"nothing": 1}, {"created_at": "yesterday"}]
+)
+def test_a_wrong_filter_is_said(api: Api, filters: dict[str, Any]) -> None:
+    with pytest.raises(tracker.UsageError):
+        len(api.runs("digits", filters=filters))
+
+
+def test_a_running_run_is_not_thrown_away(api: Api, root: Path) -> None:
+    run = tracker.init(project="live", dir=root, id="now", settings=QUIET)
+    run.log({"loss": 1.0})
+    wait_for(lambda: len(api.runs(filters={"id": "now"})) == 1)
+
+    with pytest.raises(tracker.UsageError, match="still running"):
+        api.run("live/now").delete()
+    run.finish()
+
+
 def test_the_trash_gives_back(api: Api) -> None:
     """A deleted run is listed no more, and comes back whole."""
     api.run("digits/run2").delete()
