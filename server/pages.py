@@ -145,7 +145,8 @@ def _plain_page(our: Services) -> str:
     return f"""<!doctype html>
 <html lang="en">
 <head><meta charset="utf-8"><meta name="viewport" content="width=device-width, initial-scale=1">
-<meta name="color-scheme" content="light dark"><title>tracker</title><link rel="stylesheet" href="/builtin/style.css"></head>
+<meta name="color-scheme" content="light dark"><title>tracker</title>
+<link rel="icon" href="/builtin/icon.svg" type="image/svg+xml"><link rel="stylesheet" href="/builtin/style.css"></head>
 <body><h1>tracker</h1>
 <p class="note">The dashboard is not built here. To build it, run <code>npm ci &amp;&amp; npm run build</code> in
 <code>server/web</code>, or install a released package. The API works all the same: <a href="/docs">/docs</a>.</p>
