@@ -144,9 +144,7 @@ class Run:
             raise UsageError(f"the step is {step!r}, not a finite number")
         return number if isinstance(number, float) else int(number)
 
-    def _log_carefully(
-        self, data: Any, at: int | float | None, time_ns: int, error: Exception | None = None
-    ) -> None:
+    def _log_carefully(self, data: Any, at: int | float | None, time_ns: int, error: Exception | None = None) -> None:
         if at is None:  # the step was bad: the row goes where one without a step would go
             self._leave_out("step", f"{error}; the next free step is used")
             at = self._top = next(self._auto)
@@ -413,7 +411,9 @@ class Run:
             try:
                 self._journal.close()
             except OSError as error:
-                self._complaints.say(f"the journal could not be closed: {error}. What it holds can be read all the same.")
+                self._complaints.say(
+                    f"the journal could not be closed: {error}. What it holds can be read all the same."
+                )
             if state in ("finished", "failed"):  # a dying process has no time for it
                 self._keeper.seal_closed(FINISH_SEAL_SECONDS, lambda _seconds: None)
             if left is not None:
@@ -443,6 +443,15 @@ class Run:
 
     def __repr__(self) -> str:
         return f"<Run {self.path} {self.name!r} {self.state}>"
+
+    def _repr_html_(self) -> str:
+        """Answer what a notebook shows of the run."""
+        from html import escape
+
+        link = (
+            f'<a href="{escape(self.url)}" target="_blank">open its page</a>' if self.url else "see it with: tracker ui"
+        )
+        return f"<div>run <b>{escape(self.name)}</b> ({escape(self.path)}), {self.state}; {link}</div>"
 
     def __reduce__(self) -> Any:
         raise TrackerError(
