@@ -52,6 +52,11 @@ def forget(run: Run) -> None:
         _uninstall()
 
 
+def end(run: Run, error: BaseException | None) -> None:
+    """End one run as the exception says that leaves its `with` block; None is a good end."""
+    _end(run, _by_signal(state_of(error)) if error is not None else state_of(None))
+
+
 def state_of(error: BaseException | None) -> dict[str, Any]:
     """Answer the arguments of `Run._end` for an exception that ends the run; None is no exception."""
     if error is None:
@@ -97,10 +102,12 @@ def _end_all(state: dict[str, Any], thread: int | None = None) -> None:
     for run, opened_in in list(_watched):
         if thread is not None and opened_in != thread:
             continue
-        mine = dict(state)
-        if mine["state"] != "finished" and run._fields.get("preempting"):
-            mine["state"] = "preempted"
-        run._end(**mine)
+        _end(run, state)
+
+
+def _end(run: Run, state: dict[str, Any]) -> None:
+    is_preempted = state["state"] != "finished" and run._fields.get("preempting")
+    run._end(**{**state, "state": "preempted"} if is_preempted else state)
 
 
 # --- what we put in place -----------------------------------------------------------------
@@ -265,7 +272,7 @@ def _on_signal(number: int, frame: FrameType | None) -> None:
 def _at_exit() -> None:
     if not _watched:
         return
-    if _is_running(_bottom) and _is_worker():  # from Python 3.13 on multiprocessing calls the exit functions itself
+    if _is_running(_bottom) and _is_worker():
         _at_worker_exit()
     elif _is_running(_bottom) or _has_returned(_bottom):  # also where somebody runs the exit functions by hand
         _end_all(state_of(None))
@@ -281,8 +288,25 @@ def _at_exit() -> None:
 
 
 def _at_worker_exit() -> None:
-    if _watched:  # multiprocessing calls this while the exception, if there is one, is on its way
-        _end_all(_by_signal(state_of(sys.exc_info()[1])))
+    """End the runs of a worker of multiprocessing.
+
+    Up to Python 3.12 it calls this while the exception, if there is one, is on its way; from 3.13 on it has dealt with
+    that, and only the exit code is left, in a variable of the caller.
+    """
+    if not _watched:
+        return
+    error = sys.exc_info()[1]
+    code: Any = 0
+    frame: FrameType | None = sys._getframe() if error is None else None
+    while frame is not None:
+        module = frame.f_globals.get("__name__")
+        if module == "multiprocessing.process":  # 3.12: the work has come to its end
+            break
+        if module in ("multiprocessing.popen_fork", "multiprocessing.forkserver") and "code" in frame.f_locals:
+            code = frame.f_locals["code"]
+            break
+        frame = frame.f_back
+    _end_all(_by_signal(_state_of_code(code) if error is None else state_of(error)))
 
 
 def _by_signal(state: dict[str, Any]) -> dict[str, Any]:

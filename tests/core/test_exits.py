@@ -275,7 +275,7 @@ def test_a_forked_child_dies_of_a_signal_as_ever(tmp_path: Path) -> None:
     assert ended.state == "finished"
 
 
-@pytest.mark.parametrize("method", ["fork", "spawn"])
+@pytest.mark.parametrize("method", ["fork", "spawn", "forkserver"])
 @pytest.mark.parametrize(
     ("last", "state", "exit_code"),
     [("pass", "finished", 0), ("sys.exit(3)", "failed", 3), ("raise ValueError('x')", "failed", 1)],
@@ -410,3 +410,24 @@ def test_a_notebook_is_known_by_its_kernel(monkeypatch: pytest.MonkeyPatch) -> N
     assert exits.in_notebook()
     shell.get_ipython = lambda: None  # type: ignore[attr-defined]
     assert not exits.in_notebook()
+
+
+@pytest.mark.parametrize(
+    ("error", "is_preempting", "state"),
+    [
+        (None, True, "finished"),
+        (SystemExit(0), True, "finished"),
+        (ValueError("x"), False, "failed"),
+        (ValueError("x"), True, "preempted"),
+        (KeyboardInterrupt(), False, "killed"),
+        (KeyboardInterrupt(), True, "preempted"),
+    ],
+)
+def test_the_end_of_a_with_block(tmp_path: Path, error: BaseException | None, is_preempting: bool, state: str) -> None:
+    """A run that knew it would be stopped was preempted, unless it came to its end."""
+    run = tracker.init(project="p", dir=tmp_path, settings={"silent": True})
+    if is_preempting:
+        run.mark_preempting()
+    exits.end(run, error)
+
+    assert read_runs(tmp_path)[0]["status"] == state
