@@ -19,7 +19,8 @@ def main() -> None:
     here = Path(__file__).parent
     sys.path[:] = [entry for entry in sys.path if Path(entry or ".").resolve() != here]
     spec = spec_from_file_location("benchmarks", here / "__init__.py", submodule_search_locations=[str(here)])
-    assert spec is not None and spec.loader is not None
+    assert spec is not None
+    assert spec.loader is not None
     package = sys.modules["benchmarks"] = module_from_spec(spec)
     spec.loader.exec_module(package)
 

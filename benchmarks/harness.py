@@ -100,12 +100,12 @@ class Bench:
             raise Skipped("peers are not installed (--peers-venv)")
         return self.peers
 
-    def start(self, tool: str, subject: str, function: str, room: Path | None = None, **arguments: Any) -> Child:
+    def start(self, tool: str, subject: str, function: str, room: Path | None = None, /, **arguments: Any) -> Child:
         """Begin a function of a subject in the tool's interpreter."""
         command = [self.interpreter(tool), str(HERE / "child.py"), subject, function, json.dumps(arguments)]
         return Child(command, room or self.room())
 
-    def call(self, tool: str, subject: str, function: str, room: Path | None = None, **arguments: Any) -> Any:
+    def call(self, tool: str, subject: str, function: str, room: Path | None = None, /, **arguments: Any) -> Any:
         """Answer what a function of a subject answers in the tool's interpreter."""
         return self.start(tool, subject, function, room, **arguments).answer(f"{tool}: {subject}.{function}")
 
