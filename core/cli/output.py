@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import re
 import shutil
 import sys
 import time
@@ -21,6 +22,7 @@ _COLORS = {
     "preempted": "yellow",
 }
 _GAP = "  "
+_CONTROLS = re.compile("[\x7f-\x9f\u2028\u2029]")  # JSON lets them stand, a terminal obeys some of them
 
 
 class Column(NamedTuple):
@@ -173,4 +175,5 @@ def print_json(value: Any) -> None:
 
     from ..export import jsonable
 
-    click.echo(json.dumps(jsonable(value), indent=2, ensure_ascii=False, allow_nan=False))
+    text = json.dumps(jsonable(value), indent=2, ensure_ascii=False, allow_nan=False)
+    click.echo(_CONTROLS.sub(lambda found: f"\\u{ord(found[0]):04x}", text))

@@ -10,9 +10,12 @@ from typing import Any
 
 from ..errors import UsageError
 from ..paths import DEFAULT_ENTITY, RunPath, data_root
+from ..settings import resolve
 from .run import Run
 from .runs import Runs
 from .source import Project, RunInfo, Source
+
+_TIMEOUT_SECONDS = 30.0
 
 
 class Api:
@@ -42,10 +45,20 @@ class Api:
         dir: str | os.PathLike[str] | None = None,
         base_url: str | None = None,
     ) -> None:
-        chosen = dict(overrides or {})
-        self.default_entity: str | None = chosen.get("entity")
-        self.default_project: str | None = chosen.get("project")
-        self._source = _open(dir, base_url or chosen.get("base_url"), api_key, timeout)
+        given = dict(overrides or {})
+        settings = resolve()
+        self.default_entity: str | None = given.get("entity") or settings.entity
+        self.default_project: str | None = given.get("project")
+        address = base_url or given.get("base_url") or settings.base_url
+        self._source: Source
+        if dir is None and address:
+            from .remote import HttpSource  # requests: only where there is a server
+
+            self._source = HttpSource(address, api_key or settings.api_key, timeout or _TIMEOUT_SECONDS)
+        else:
+            from .local import LocalSource  # SQLAlchemy and numpy: only for the folder
+
+            self._source = LocalSource(Path(dir or settings.dir or data_root()).expanduser().absolute())
 
     @property
     def source(self) -> str:
@@ -199,18 +212,3 @@ def _list(projects: list[str]) -> str:
     if not projects:
         return " It holds no runs."
     return f" It has {', '.join(projects[:5])}{', ...' if len(projects) > 5 else ''}."
-
-
-def _open(
-    dir: str | os.PathLike[str] | None, base_url: str | None, api_key: str | None, timeout: float | None
-) -> Source:
-    from ..settings import resolve
-
-    chosen = resolve({})
-    if dir is None and (address := base_url or chosen.base_url):
-        from .remote import HttpSource  # requests: only where there is a server
-
-        return HttpSource(address, api_key or chosen.api_key, timeout or 30.0)
-    from .local import LocalSource  # SQLAlchemy and numpy: only for the folder
-
-    return LocalSource(Path(dir or chosen.dir or data_root()).expanduser().absolute())

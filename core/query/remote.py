@@ -131,7 +131,10 @@ class HttpSource:
     def _json(self, method: str, route: str, **options: Any) -> Any:
         answer = self._ask(method, route, **options)
         try:
-            return from_json(msgspec.json.decode(answer.content))
+            content = answer.content
+            found = msgspec.json.decode(content)
+            # Nothing to turn back in most answers; a list of thousands is quick only then.
+            return from_json(found) if b'"$' in content else found
         except msgspec.DecodeError as error:
             raise TransportError(
                 f"{self.base_url} does not answer as a tracker server does ({error}). Check the address."

@@ -359,7 +359,7 @@ def _same(value: Any, known: Any) -> bool:
 
 def _copy(value: Any) -> Any:
     if isinstance(value, Mapping):
-        return {key: _copy(item) for key, item in value.items()}
+        return {key: _copy(item) if isinstance(item, (Mapping, list)) else item for key, item in value.items()}
     return [_copy(item) for item in value] if isinstance(value, list) else value
 
 

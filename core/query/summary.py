@@ -20,15 +20,18 @@ class RunSummary(dict[str, Any]):
     def __init__(self, values: Mapping[str, Any], keep: Callable[[], object] | None = None) -> None:
         super().__init__(values)
         self._keep = keep
+        self._tree: dict[str, list[str]] = {}  # names by what stands before each of their dots
+        self._tree_size = -1
 
     def update(self, *args: Any, **kwargs: Any) -> None:
         """Take values in, and keep all that was changed in this summary."""
+        self._tree_size = -1
         super().update(*args, **kwargs)
         if self._keep is not None:
             self._keep()
 
     def __getitem__(self, key: str) -> Any:
-        below = {name[len(key) + 1 :]: value for name, value in self.items() if name.startswith(f"{key}.")}
+        below = {name[len(key) + 1 :]: self.get(name) for name in self._names_below(key)}
         if key not in self:
             if below:
                 return RunSummary(below)
@@ -39,6 +42,24 @@ class RunSummary(dict[str, Any]):
             last._below = {"last": value, **below}
             return last
         return value
+
+    def __setitem__(self, key: str, value: Any) -> None:
+        self._tree_size = -1
+        super().__setitem__(key, value)
+
+    def __delitem__(self, key: str) -> None:
+        self._tree_size = -1
+        super().__delitem__(key)
+
+    def _names_below(self, key: str) -> list[str]:
+        if self._tree_size != len(self):
+            self._tree, self._tree_size = {}, len(self)
+            for name in self:
+                at = name.find(".")
+                while at >= 0:
+                    self._tree.setdefault(name[:at], []).append(name)
+                    at = name.find(".", at + 1)
+        return self._tree.get(key, [])
 
     @property
     def _json_dict(self) -> dict[str, Any]:

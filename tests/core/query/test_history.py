@@ -198,3 +198,25 @@ def test_the_fixtures_are_there_for_everybody(pytester: pytest.Pytester) -> None
 def test_memory_transport_is_public() -> None:
     assert MemoryTransport().rows() == []
     assert "MemoryTransport" in tracker.testing.__all__
+
+
+def test_a_summary_is_read_nested_and_dotted() -> None:
+    """And a number stays one, also when it is copied."""
+    import pickle
+
+    from tracker.core.query.summary import RunSummary
+
+    summary = RunSummary({"a": 1, "a.min": 0, "b.c.d": 2, "t": "x", "t.y": 1})
+
+    assert summary["a"] == 1
+    assert summary["a"]["min"] == 0
+    assert summary["a"].get("max") is None
+    assert summary["b"]["c"]["d"] == summary["b.c.d"] == 2
+    assert summary["t"] == "x"
+    assert pickle.loads(pickle.dumps(summary["a"])) == 1
+    summary["b.e"] = 3
+    assert summary["b"] == {"c.d": 2, "e": 3}
+    del summary["b.e"], summary["b.c.d"]
+    with pytest.raises(KeyError):
+        summary["b"]
+    assert dict(summary) == summary._json_dict == {"a": 1, "a.min": 0, "t": "x", "t.y": 1}
