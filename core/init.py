@@ -11,7 +11,7 @@ from typing import Any
 from . import exits, resume
 from .clock import Clock
 from .complaints import Complaints, is_strict, tell
-from .config import Config, from_any
+from .config import Config
 from .current import current, enter, leave, open_runs
 from .disabled import DisabledRun
 from .errors import StorageError, TrackerError, UsageError
@@ -21,6 +21,7 @@ from .paths import DEFAULT_ENTITY, RunPath, data_root, host_name, temporary_root
 from .record import Kind, encode_control
 from .run import Run
 from .settings import Resolved, Settings, resolve
+from .sources import defaults, from_any
 from .values import plain
 
 DEFAULT_PROJECT = "uncategorized"
@@ -152,6 +153,7 @@ def _begin(chosen: Resolved, values: dict[str, Any], allow: bool, complaints: Co
         root, path, clock, complaints, on_roll=lambda: keeper_wake[0]() if keeper_wake else None
     )
     previous = plan.previous
+    is_resumed = previous is not None and plan.copy_from is None
     fields = dict(previous.fields) if previous else {}
     fields.update({key: value for key, value in _fields(chosen).items() if value is not None})
     fields.setdefault("name", None)
@@ -165,7 +167,7 @@ def _begin(chosen: Resolved, values: dict[str, Any], allow: bool, complaints: Co
         pid=os.getpid(),
         program=sys.argv[0] if sys.argv else None,
         stream=journal.id,
-        resumed=bool(previous),
+        resumed=is_resumed,
         forked_from=plan.forked_from,
     )
 
@@ -181,6 +183,7 @@ def _begin(chosen: Resolved, values: dict[str, Any], allow: bool, complaints: Co
     if previous:
         config.preload(previous.config)
     config.update(values, allow_val_change=True)
+    config.setdefaults(defaults())
     run = Run(
         path,
         folder,
@@ -191,9 +194,11 @@ def _begin(chosen: Resolved, values: dict[str, Any], allow: bool, complaints: Co
         config,
         settings=chosen,
         first_step=plan.first_step,
-        is_resumed=previous is not None and plan.copy_from is None,
+        is_resumed=is_resumed,
         base_url=chosen.base_url if chosen.mode == "online" else None,
     )
+    if previous:
+        previous.hand_over(run)
     keeper_wake.append(run._keeper.wake)
     run._on_end.append(leave)
     run._on_end.append(exits.forget)
@@ -203,7 +208,8 @@ def _begin(chosen: Resolved, values: dict[str, Any], allow: bool, complaints: Co
     enter(run)
     exits.watch(run)
     resume.remember(folder.parent, run.id, "running")
-    _greet(run, root, complaints)
+    if not chosen.quiet:
+        _greet(run, root, complaints)
     return run
 
 
@@ -264,7 +270,9 @@ def _start_sender(run: Run, chosen: Resolved, root: Path, complaints: Complaints
         )
         run._sender.start()
     except (TrackerError, RuntimeError, OSError) as error:
-        complaints.say(f"nothing is sent to {chosen.base_url} ({error}); the run is kept here. Send it with: tracker sync")
+        complaints.say(
+            f"nothing is sent to {chosen.base_url} ({error}); the run is kept here. Send it with: tracker sync"
+        )
 
 
 def _number(project: Path) -> int:

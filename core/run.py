@@ -9,6 +9,7 @@ from itertools import count
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from . import exits
 from .clock import Clock, steady_reader
 from .complaints import Complaints, is_strict, tell
 from .config import Config
@@ -434,12 +435,7 @@ class Run:
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, tb: TracebackType | None) -> None:
         """End the run: failed, with the traceback, if an exception passes."""
-        if error is None or (isinstance(error, SystemExit) and not error.code):
-            self.finish()
-            return
-        from .exits import state_of  # only for a run that fails
-
-        self._end(**state_of(error))
+        exits.end(self, error)
 
     def __repr__(self) -> str:
         return f"<Run {self.path} {self.name!r} {self.state}>"
