@@ -6,6 +6,7 @@ import os
 import subprocess
 import sys
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
@@ -38,6 +39,23 @@ def make_runs(root: Path) -> None:
     leave(run)
 
 
+@contextmanager
+def serving(root: Path, cache: Path) -> Iterator[str]:
+    """Start a server that shows a folder; answer its address."""
+    process = subprocess.Popen(
+        [sys.executable, "-m", "tracker.server.run", "--root", str(root), "--port", "0"],
+        stdout=subprocess.PIPE, text=True, env={**os.environ, "TRACKER_CACHE_DIR": str(cache)},
+    )  # fmt: skip
+    assert process.stdout is not None
+    try:
+        line = process.stdout.readline()
+        yield next(word for word in line.split() if word.startswith("http"))
+    finally:
+        process.terminate()
+        process.wait(10)
+        process.stdout.close()
+
+
 @pytest.fixture
 def root(tmp_path: Path) -> Path:
     """The folder of the runs."""
@@ -47,30 +65,44 @@ def root(tmp_path: Path) -> Path:
 
 
 @pytest.fixture
-def server(root: Path) -> Iterator[str]:
-    """The address of a server that shows the folder."""
-    process = subprocess.Popen(
-        [sys.executable, "-m", "tracker.server.run", "--root", str(root), "--port", "0"],
-        stdout=subprocess.PIPE, text=True, env=dict(os.environ),
-    )  # fmt: skip
-    assert process.stdout is not None
-    line = process.stdout.readline()
-    url = next(word for word in line.split() if word.startswith("http"))
-    yield url
-    process.terminate()
-    process.wait(10)
+def server(root: Path, home: Path) -> Iterator[str]:
+    """The address of a server that shows the folder, with the index that an `Api` of the folder uses too."""
+    with serving(root, home / "cache") as url:
+        yield url
 
 
 @pytest.fixture(params=["folder", "server"])
 def api(request: pytest.FixtureRequest, root: Path) -> Iterator[Api]:
-    """An `Api` of the folder, and one of the server."""
+    """An `Api` of the folder, and one of the server; what they show may be changed."""
     if request.param == "folder":
         with Api(dir=root) as api:
             yield api
         return
     with Api(base_url=request.getfixturevalue("server")) as api:
-        wait_for(lambda: sum(project.runs for project in api.projects()) == 6)
-        wait_for(lambda: all(run.state == "finished" for run in api.runs()))
+        wait_for(lambda: len(api.runs(filters={"state": "finished"})) == 6)
+        yield api
+
+
+@pytest.fixture(scope="module")
+def shared(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Path, str]]:
+    """A folder that no test changes, and a server of it."""
+    folder = tmp_path_factory.mktemp("shared")
+    with pytest.MonkeyPatch.context() as patch:
+        for name in [name for name in os.environ if name.startswith(("TRACKER_", "WANDB_"))]:
+            patch.delenv(name)
+        patch.setenv("TRACKER_CONFIG_DIR", str(folder / "config"))
+        make_runs(folder / "runs")
+        with serving(folder / "runs", folder / "cache") as url:
+            with Api(base_url=url) as api:
+                wait_for(lambda: len(api.runs(filters={"state": "finished"})) == 6)
+            yield folder / "runs", url
+
+
+@pytest.fixture(params=["folder", "server"])
+def reading(request: pytest.FixtureRequest, shared: tuple[Path, str]) -> Iterator[Api]:
+    """An `Api` of the unchanging folder, and one of its server."""
+    root, url = shared
+    with Api(dir=root) if request.param == "folder" else Api(base_url=url) as api:
         yield api
 
 

@@ -41,16 +41,16 @@ def plain(rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
     return [{k: "nan" if isinstance(v, float) and math.isnan(v) else v for k, v in row.items()} for row in rows]
 
 
-def test_runs_come_in_pages_and_in_order(api: Api) -> None:
+def test_runs_come_in_pages_and_in_order(reading: Api) -> None:
     """A list knows its length, is sliced and walked, and fetches what it needs."""
-    runs = api.runs("digits", per_page=2)
+    runs = reading.runs("digits", per_page=2)
 
     assert len(runs) == 5
     assert [run.id for run in runs] == ["run0", "run1", "run2", "run3", "run4"]
     assert [run.id for run in runs[3:]] == ["run3", "run4"]
     assert runs[-1].id == "run4"
-    assert api.runs("local/digits", order="-summary_metrics.loss")[0].id == "run0"
-    assert [run.id for run in api.runs("digits", order="-config.lr")] == ["run4", "run3", "run2", "run1", "run0"]
+    assert reading.runs("local/digits", order="-summary_metrics.loss")[0].id == "run0"
+    assert [run.id for run in reading.runs("digits", order="-config.lr")] == ["run4", "run3", "run2", "run1", "run0"]
     with pytest.raises(IndexError):
         runs[5]
 
@@ -66,13 +66,13 @@ def test_runs_come_in_pages_and_in_order(api: Api) -> None:
         ({"jobType": "eval"}, []),
     ],
 )
-def test_filters_are_mongo_style(api: Api, filters: dict[str, Any], expected: list[str]) -> None:
-    assert [run.id for run in api.runs("digits", filters=filters)] == expected
+def test_filters_are_mongo_style(reading: Api, filters: dict[str, Any], expected: list[str]) -> None:
+    assert [run.id for run in reading.runs("digits", filters=filters)] == expected
 
 
-def test_a_run_tells_what_it_is(api: Api, root: Path) -> None:
+def test_a_run_tells_what_it_is(reading: Api, shared: tuple[Path, str]) -> None:
     """Names, config, summary, and what its details are."""
-    run = api.run("digits/run3")
+    run = reading.run("digits/run3")
 
     assert run.path == "local/digits/run3"
     assert (run.name, run.state, run.group, run.job_type, run.notes) == ("name-3", "finished", "g", "train", "a note")
@@ -83,16 +83,16 @@ def test_a_run_tells_what_it_is(api: Api, root: Path) -> None:
     assert run.lastHistoryStep == 19
     assert run.details["exit"]["state"] == "finished"
     assert [alert["title"] for alert in run.details["alerts"]] == ["done"]
-    assert api.run("run3").path == api.run("local/digits/run3").path == run.path
-    assert (run.url is None) == (api.source == str(root))
+    assert reading.run("run3").path == reading.run("local/digits/run3").path == run.path
+    assert (run.url is None) == (reading.source == str(shared[0]))
 
 
-def test_the_history_is_whole(api: Api, root: Path) -> None:
+def test_the_history_is_whole(reading: Api, shared: tuple[Path, str]) -> None:
     """Rows of equal step are one, nothing is sampled, and NaN stays NaN."""
-    run = api.run("digits/run1")
+    run = reading.run("digits/run1")
     rows = run.history(pandas=False)
 
-    (kept,) = (found for found in read_runs(root) if found["id"] == "run1")
+    (kept,) = (found for found in read_runs(shared[0]) if found["id"] == "run1")
     assert plain(rows) == plain(kept["history"])
     assert len(rows) == 20
     assert math.isnan(rows[10]["val/loss"])
@@ -100,9 +100,9 @@ def test_the_history_is_whole(api: Api, root: Path) -> None:
     assert plain(list(run.scan_history())) == plain(rows)
 
 
-def test_the_history_is_narrowed(api: Api) -> None:
+def test_the_history_is_narrowed(reading: Api) -> None:
     """By keys, steps, samples and another axis."""
-    run = api.run("digits/run1")
+    run = reading.run("digits/run1")
 
     assert [row["_step"] for row in run.history(keys=["val/loss"], pandas=False)] == [0, 5, 10, 15]
     assert len(run.history(keys=["val/loss", "loss"], pandas=False)) == 20
@@ -114,21 +114,19 @@ def test_the_history_is_narrowed(api: Api) -> None:
     assert run.history(keys=["nothing"], pandas=False) == []
 
 
-def test_odd_values_come_back(api: Api) -> None:
+def test_odd_values_come_back(reading: Api) -> None:
     """Float steps, big integers, None and booleans."""
-    rows = api.run("team/other/one").history(pandas=False)
+    rows = reading.run("team/other/one").history(pandas=False)
 
     assert [row["_step"] for row in rows] == [0.5, 1.5]
     assert rows[0]["loss"] == 1.0
     assert rows[1] == {**rows[1], "loss": 2**70, "none": None, "flag": True}
-    assert api.run("one").summary["loss"] == 2**70
+    assert reading.run("one").summary["loss"] == 2**70
 
 
-def test_folder_and_server_answer_the_same(root: Path, server: str) -> None:
+def test_folder_and_server_answer_the_same(shared: tuple[Path, str]) -> None:
     """Every field of every run, and every row."""
-    with Api(dir=root) as local, Api(base_url=server) as remote:
-        wait_for(lambda: len(remote.runs(filters={"state": "finished"})) == 6)
-
+    with Api(dir=shared[0]) as local, Api(base_url=shared[1]) as remote:
         assert [told(run) for run in local.runs()] == [told(run) for run in remote.runs()]
         assert local.projects() == remote.projects()
         for one, other in zip(local.runs(), remote.runs(), strict=True):
@@ -166,9 +164,9 @@ def test_a_summary_is_kept_as_in_wandb(api: Api) -> None:
 @pytest.mark.parametrize(
     "filters", [{"$foo": 1}, {"config.lr": {"$near": 1}}, {"nothing": 1}, {"created_at": "yesterday"}]
 )
-def test_a_wrong_filter_is_said(api: Api, filters: dict[str, Any]) -> None:
+def test_a_wrong_filter_is_said(reading: Api, filters: dict[str, Any]) -> None:
     with pytest.raises(tracker.UsageError):
-        len(api.runs("digits", filters=filters))
+        len(reading.runs("digits", filters=filters))
 
 
 def test_a_running_run_is_not_thrown_away(api: Api, root: Path) -> None:
@@ -198,16 +196,16 @@ def test_the_trash_gives_back(api: Api) -> None:
     ("path", "hint"),
     [("digits/rum3", "local/digits/run3"), ("digis/run3", "local/digits"), ("name-33", "name-3"), ("a/b/c/d/e", "id")],
 )
-def test_what_is_not_there_is_named(api: Api, path: str, hint: str) -> None:
+def test_what_is_not_there_is_named(reading: Api, path: str, hint: str) -> None:
     with pytest.raises(tracker.UsageError) as caught:
-        api.run(path)
+        reading.run(path)
 
     assert hint in str(caught.value)
 
 
-def test_an_unknown_project_is_named(api: Api) -> None:
+def test_an_unknown_project_is_named(reading: Api) -> None:
     with pytest.raises(tracker.UsageError, match="digits"):
-        api.runs("digts")
+        reading.runs("digts")
 
 
 def test_a_live_run_is_followed(api: Api, root: Path) -> None:
