@@ -9,7 +9,7 @@ import msgspec
 import numpy as np
 
 from ...core.values import encodable, from_extension
-from .rows import Cells, Floats, Ints, Rows
+from .rows import Floats, Ints, Rows, Table
 
 _encoder = msgspec.msgpack.Encoder()
 _decoder = msgspec.msgpack.Decoder(ext_hook=from_extension)
@@ -93,27 +93,33 @@ class KeyStats:
             return
         places = self.add(rows.cells)
         last_row = len(rows) - 1
-        columns = list(rows.cells.values())
-        firsts = np.fromiter((0 if c.at is None else c.at[0] for c in columns), np.int64, len(columns))
-        lasts = np.fromiter((last_row if c.at is None else c.at[-1] for c in columns), np.int64, len(columns))
-        sizes = np.fromiter((len(c.values) for c in columns), np.int64, len(columns))
-        fields = self.fields
-        with np.errstate(over="ignore", invalid="ignore"):
-            self._numbers(places, columns)
-        fields["points"][places] += sizes
+        if isinstance(rows.cells, Table):
+            numbers = rows.cells.numbers
+            sizes = np.full(len(places), len(rows))
+            firsts, lasts = np.zeros(len(places), np.int64), np.full(len(places), last_row)
+            first, last = numbers[:, 0].tolist(), numbers[:, -1].tolist()
+            self._numbers(places, np.ascontiguousarray(numbers).reshape(-1), sizes)
+        else:
+            columns = list(rows.cells.values())
+            sizes = np.fromiter((len(c.values) for c in columns), np.int64, len(columns))
+            firsts = np.fromiter((0 if c.at is None else c.at[0] for c in columns), np.int64, len(columns))
+            lasts = np.fromiter((last_row if c.at is None else c.at[-1] for c in columns), np.int64, len(columns))
+            first = [_plain(c.values[0]) for c in columns]
+            last = [_plain(c.values[-1]) for c in columns]
+            parts = [column.numbers()[0] for column in columns]
+            self._numbers(places, np.concatenate(parts), np.fromiter(map(len, parts), np.int64, len(parts)))
+        self.fields["points"][places] += sizes
         self.points += int(sizes.sum())
-        self._ends(places, columns, firsts, lasts, rows)
+        self._note_last(places, last, lasts, rows)
+        self._note_first(places, first, firsts, rows)
 
-    def _numbers(self, places: Ints, columns: list[Cells]) -> None:
-        parts = [column.numbers()[0] for column in columns]
-        sizes = np.fromiter(map(len, parts), np.int64, len(parts))
+    def _numbers(self, places: Ints, flat: Floats, sizes: Ints) -> None:
+        """Take numbers in: of each key so many behind each other."""
         some = np.flatnonzero(sizes)
         if not len(some):
             return
         places, sizes = places[some], sizes[some]
-        flat: Floats = np.concatenate(parts)
-        starts = np.zeros(len(sizes), np.int64)
-        np.cumsum(sizes[:-1], out=starts[1:])
+        starts = np.cumsum(sizes) - sizes
         fields = self.fields
         fields["numeric"][places] += sizes
         finite = np.isfinite(flat)
@@ -123,30 +129,35 @@ class KeyStats:
                 fields[name][places] += np.add.reduceat(which.astype(np.int64), starts)
             low, high = np.where(finite, flat, np.inf), np.where(finite, flat, -np.inf)
             flat = np.where(finite, flat, 0.0)
-        fields["sum"][places] += np.add.reduceat(flat, starts)
+        with np.errstate(over="ignore", invalid="ignore"):
+            fields["sum"][places] += np.add.reduceat(flat, starts)
         fields["min"][places] = np.minimum(fields["min"][places], np.minimum.reduceat(low, starts))
         fields["max"][places] = np.maximum(fields["max"][places], np.maximum.reduceat(high, starts))
 
-    def _ends(self, places: Ints, columns: list[Cells], firsts: Ints, lasts: Ints, rows: Rows) -> None:
-        """Settle first and last values: by time of writing, then by sequence number."""
+    def _note_last(self, places: Ints, values: list[Any], at: Ints, rows: Rows) -> None:
+        """Settle the last values: by time of writing, then by sequence number."""
         fields = self.fields
-        times, seqs = rows.times[lasts], rows.seqs[lasts]
+        times, seqs = rows.times[at], rows.seqs[at]
         known_times, known_seqs = fields["last_time"][places], fields["last_seq"][places]
         newer = (times > known_times) | ((times == known_times) & (seqs >= known_seqs))
         won = places[newer]
         fields["last_time"][won] = times[newer]
         fields["last_seq"][won] = seqs[newer]
-        fields["last_step"][won] = rows.steps[lasts][newer]
-        for index in np.flatnonzero(newer).tolist():
-            self.last[places[index]] = _plain(columns[index].values[-1])
-        times, seqs = rows.times[firsts], rows.seqs[firsts]
+        fields["last_step"][won] = rows.steps[at][newer]
+        for place, index in zip(won.tolist(), np.flatnonzero(newer).tolist(), strict=True):
+            self.last[place] = values[index]
+
+    def _note_first(self, places: Ints, values: list[Any], at: Ints, rows: Rows) -> None:
+        """Settle the first values in the same way."""
+        fields = self.fields
+        times, seqs = rows.times[at], rows.seqs[at]
         known_times, known_seqs = fields["first_time"][places], fields["first_seq"][places]
         older = (times < known_times) | ((times == known_times) & (seqs < known_seqs))
         won = places[older]
         fields["first_time"][won] = times[older]
         fields["first_seq"][won] = seqs[older]
-        for index in np.flatnonzero(older).tolist():
-            self.first[places[index]] = _plain(columns[index].values[0])
+        for place, index in zip(won.tolist(), np.flatnonzero(older).tolist(), strict=True):
+            self.first[place] = values[index]
 
     def items(self) -> Iterator[tuple[str, dict[str, Any]]]:
         """Walk the keys that have points, with their statistics."""

@@ -26,7 +26,7 @@ class Registers:
 
     def __init__(self) -> None:
         self._fields: dict[str, tuple[Stamp, Any]] = {}
-        self._config: dict[tuple[_Path, bool], tuple[Stamp, int, Any]] = {}
+        self._config: dict[tuple[_Path, int], tuple[Stamp, Any]] = {}  # by path and what was done there
         self._summary: dict[str, tuple[Stamp, int, Any]] = {}
         self._metrics: dict[str, tuple[Stamp, Stamp, Mapping[str, Any]]] = {}  # first defined, last defined
 
@@ -40,11 +40,9 @@ class Registers:
                     self._fields[name] = (stamp, value)
         elif record.kind == Kind.CONFIG:
             for path, value in _leaves(_dict(body.get("set"))):
-                self._configure((path, value == {} and isinstance(value, dict)), stamp, value)
+                self._configure((path, _EMPTY if isinstance(value, dict) else _SET), stamp, value)
             for path in _paths(body.get("remove")):
-                known = self._config.get((path, False))
-                if known is None or known[0] <= stamp:
-                    self._config[path, False] = (stamp, _REMOVE, None)
+                self._configure((path, _REMOVE), stamp, None)
         elif record.kind == Kind.SUMMARY:
             for key, value in _dict(body.get("set")).items():
                 self._sum_up(key, stamp, _SET, value)
@@ -67,7 +65,8 @@ class Registers:
     def config(self) -> dict[str, Any]:
         """The config, nested."""
         found: dict[str, Any] = {}
-        for (path, _), (_, action, value) in sorted(self._config.items(), key=lambda item: item[1][:2]):
+        # In one record values are set first, then others are removed.
+        for (path, action), (_, value) in sorted(self._config.items(), key=lambda item: (item[1][0], item[0][1])):
             place = found
             if action == _REMOVE:
                 _remove(found, path)
@@ -97,8 +96,8 @@ class Registers:
             (
                 [(name, *stamp, encodable(value)) for name, (stamp, value) in self._fields.items()],
                 [
-                    (list(path), empty, *stamp, action, encodable(value))
-                    for (path, empty), (stamp, action, value) in self._config.items()
+                    (list(path), action, *stamp, encodable(value))
+                    for (path, action), (stamp, value) in self._config.items()
                 ],
                 [(key, *stamp, action, encodable(value)) for key, (stamp, action, value) in self._summary.items()],
                 [(*first, *last, encodable(body)) for first, last, body in self._metrics.values()],
@@ -112,8 +111,8 @@ class Registers:
         fields, config, summary, metrics = _decoder.decode(data)
         for name, time_ns, stream, seq, value in fields:
             found._fields[name] = ((time_ns, stream, seq), value)
-        for path, empty, time_ns, stream, seq, action, value in config:
-            found._config[tuple(path), empty] = ((time_ns, stream, seq), action, value)
+        for path, action, time_ns, stream, seq, value in config:
+            found._config[tuple(path), action] = ((time_ns, stream, seq), value)
         for key, time_ns, stream, seq, action, value in summary:
             found._summary[key] = ((time_ns, stream, seq), action, value)
         for *stamps, body in metrics:
@@ -121,10 +120,10 @@ class Registers:
             found._metrics[body["name"]] = (first, last, body)
         return found
 
-    def _configure(self, place: tuple[_Path, bool], stamp: Stamp, value: Any) -> None:
+    def _configure(self, place: tuple[_Path, int], stamp: Stamp, value: Any) -> None:
         known = self._config.get(place)
         if known is None or known[0] <= stamp:
-            self._config[place] = (stamp, _EMPTY if place[1] else _SET, value)
+            self._config[place] = (stamp, value)
 
     def _sum_up(self, key: str, stamp: Stamp, action: int, value: Any) -> None:
         known = self._summary.get(key)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from array import array
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import cached_property
 from typing import Any, NamedTuple
 
 import msgspec
@@ -21,6 +22,7 @@ Numbers = NDArray[Any]  # int64 or float64
 _encoder = msgspec.msgpack.Encoder()
 _decoder = msgspec.msgpack.Decoder(ext_hook=from_extension)
 _EXACT = 2**53
+TABLE_KEYS = 8  # from so many keys on, floats that all rows have are kept in one array
 
 
 class Cells(NamedTuple):
@@ -70,6 +72,39 @@ class Cells(NamedTuple):
         return Cells(self.kind, _picked(self.values, found[at]), None if len(at) == len(keep) else at)
 
 
+class Table(Mapping[str, Cells]):
+    """Cells of many keys that all rows have, all of them floats: one array, so that ten thousand keys cost little.
+
+    Args:
+        names: The keys.
+        numbers: Their values, (keys, rows).
+    """
+
+    def __init__(self, names: Sequence[str], numbers: Floats) -> None:
+        self.names = names
+        self.numbers = numbers
+
+    @cached_property
+    def _places(self) -> dict[str, int]:
+        return {name: place for place, name in enumerate(self.names)}
+
+    def __getitem__(self, key: str) -> Cells:
+        """Answer the values of a key."""
+        return Cells("f", self.numbers[self._places[key]])
+
+    def __contains__(self, key: object) -> bool:
+        """Answer whether there is such a key."""
+        return key in self._places
+
+    def __iter__(self) -> Iterator[str]:
+        """Walk the keys."""
+        return iter(self.names)
+
+    def __len__(self) -> int:
+        """Answer the number of keys."""
+        return len(self.names)
+
+
 @dataclass(frozen=True)
 class Rows:
     """Rows of one stream, in order of writing.
@@ -93,11 +128,15 @@ class Rows:
     @property
     def points(self) -> int:
         """How many values the rows hold."""
+        if isinstance(self.cells, Table):
+            return self.cells.numbers.size
         return sum(len(cells.values) for cells in self.cells.values())
 
     @property
     def memory_bytes(self) -> int:
         """About how much memory they take."""
+        if isinstance(self.cells, Table):
+            return 24 * len(self) + 80 * len(self.cells) + self.cells.numbers.nbytes
         return (
             24 * len(self)
             + 300 * len(self.cells)
@@ -111,6 +150,13 @@ class Rows:
     def from_block(cls, block: Block) -> Rows:
         """See a block as arrays; numbers are not copied."""
         count = len(block.times)
+        steps = np.frombuffer(block.steps, np.int64 if block.steps.typecode == "q" else np.float64)
+        seqs = np.arange(block.first_seq, block.first_seq + count, dtype=np.int64)
+        times = np.frombuffer(block.times, np.int64)
+        columns = block.columns.values()
+        if len(columns) >= TABLE_KEYS and all(column.kind == "f" and column.present is None for column in columns):
+            joined: Any = b"".join([column.values for column in columns])  # type: ignore[misc] # arrays are buffers
+            return cls(seqs, times, steps, Table(list(block.columns), np.frombuffer(joined).reshape(-1, count)))
         cells = {}
         for key, column in block.columns.items():
             values: Any = column.values
@@ -118,15 +164,21 @@ class Rows:
                 values = np.frombuffer(values, _dtype(column.kind))
             at = None if column.present is None else np.flatnonzero(np.frombuffer(column.present, np.uint8))
             cells[key] = Cells(column.kind, values, at)
-        steps = np.frombuffer(block.steps, np.int64 if block.steps.typecode == "q" else np.float64)
-        seqs = np.arange(block.first_seq, block.first_seq + count, dtype=np.int64)
-        return cls(seqs, np.frombuffer(block.times, np.int64), steps, cells)
+        return cls(seqs, times, steps, cells)
 
     @classmethod
     def join(cls, parts: Sequence[Rows]) -> Rows:
         """Put rows behind each other."""
         if len(parts) == 1:
             return parts[0]
+        tables = [part.cells for part in parts if isinstance(part.cells, Table)]
+        if len(tables) == len(parts) and all(table.names == tables[0].names for table in tables):
+            return cls(
+                np.concatenate([part.seqs for part in parts]),
+                np.concatenate([part.times for part in parts]),
+                np.concatenate([part.steps for part in parts]),
+                Table(tables[0].names, np.concatenate([table.numbers for table in tables], axis=1)),
+            )
         found: dict[str, list[tuple[int, int, Cells]]] = {}
         base = 0
         for part in parts:
@@ -142,21 +194,27 @@ class Rows:
 
     def take(self, low: int, high: int) -> Rows:
         """Answer the rows from index `low` up to `high`."""
+        axes = (self.seqs[low:high], self.times[low:high], self.steps[low:high])
+        if isinstance(self.cells, Table):
+            return Rows(*axes, Table(self.cells.names, self.cells.numbers[:, low:high]))
         count = len(self)
         cells = {}
         for key, column in self.cells.items():
             if (taken := column.take(low, high, count)) is not None:
                 cells[key] = taken
-        return Rows(self.seqs[low:high], self.times[low:high], self.steps[low:high], cells)
+        return Rows(*axes, cells)
 
     def pick(self, keep: Ints) -> Rows:
         """Answer the rows of these indices, in their order."""
+        axes = (self.seqs[keep], self.times[keep], self.steps[keep])
+        if isinstance(self.cells, Table):
+            return Rows(*axes, Table(self.cells.names, self.cells.numbers[:, keep]))
         count = len(self)
         cells = {}
         for key, column in self.cells.items():
             if (taken := column.pick(keep, count)) is not None:
                 cells[key] = taken
-        return Rows(self.seqs[keep], self.times[keep], self.steps[keep], cells)
+        return Rows(*axes, cells)
 
     def only(self, keys: Sequence[str]) -> Rows:
         """Answer the rows that have one of these keys, and nothing but those keys."""
@@ -189,6 +247,9 @@ class Rows:
 
     def encode(self) -> bytes:
         """Answer the rows as bytes: quickly, not tightly; they wait only until there are enough for a slab."""
+        axes = (_raw(self.seqs), _raw(self.times), self.steps.dtype == np.float64, _raw(self.steps))
+        if isinstance(self.cells, Table):
+            return _encoder.encode((*axes, list(self.cells.names), _raw(self.cells.numbers)))
         columns = [
             (
                 key,
@@ -198,15 +259,16 @@ class Rows:
             )
             for key, cells in self.cells.items()
         ]
-        return _encoder.encode(
-            (_raw(self.seqs), _raw(self.times), self.steps.dtype == np.float64, _raw(self.steps), columns)
-        )
+        return _encoder.encode((*axes, columns, None))
 
     @classmethod
     def decode(cls, data: bytes) -> Rows:
         """Read `encode`'s bytes."""
-        seqs, times, is_float, steps, columns = _decoder.decode(data)
-        cells = {}
+        seqs, times, is_float, steps, columns, table = _decoder.decode(data)
+        cells: Any = {}
+        if table is not None:
+            cells = Table(columns, np.frombuffer(table, "<f8").reshape(len(columns), len(seqs) // 8))
+            columns = []
         for key, kind, at, raw in columns:
             values = _decoder.decode(raw) if kind == "o" else np.frombuffer(raw, "<f8" if kind == "f" else "<i8")
             cells[key] = Cells(kind, values, None if at is None else np.frombuffer(at, "<i4").astype(np.int64))

@@ -10,10 +10,11 @@ from hypothesis import strategies as st
 
 from tracker.core.record import Kind
 from tracker.server.stores import Stores, metrics
+from tracker.server.stores import rows as row_parts
 
 from .reference import RUN, START_NS, Row, control, entries_of, rows_of, same
 
-FEW = settings(max_examples=40, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+FEW = settings(max_examples=25, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 
 values = st.one_of(
     st.floats(), st.integers(-(2**70), 2**70), st.booleans(), st.none(), st.text(max_size=3), st.lists(st.integers())
@@ -27,9 +28,10 @@ rows = st.lists(
 ).map(lambda found: rows_of([step for step, _ in found], [value for _, value in found]))
 
 
-@pytest.fixture(autouse=True)
-def small(monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.fixture(autouse=True, params=[1, 100], ids=["tables", "columns"])
+def small(monkeypatch: pytest.MonkeyPatch, request: pytest.FixtureRequest) -> None:
     """Slabs of a few rows."""
+    monkeypatch.setattr(row_parts, "TABLE_KEYS", request.param)
     monkeypatch.setattr(metrics, "SLAB_ROWS", 8)
     monkeypatch.setattr(metrics, "MERGE_BATCHES", 2)
 

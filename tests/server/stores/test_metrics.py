@@ -14,20 +14,22 @@ from hypothesis import strategies as st
 from tracker.core.journal import Block, Entry
 from tracker.core.record import Kind
 from tracker.server.stores import GapError, Stores, metrics, open_stores
+from tracker.server.stores import rows as row_parts
 from tracker.server.stores.metrics import SqliteMetrics
 
 from .reference import RUN, assert_series, control, entries_of, numbers, rows_of, same
 
 FEW = settings(
-    max_examples=40,
+    max_examples=25,
     deadline=None,
     suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.large_base_example],
 )
 
 
-@pytest.fixture(autouse=True)
-def small(monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.fixture(autouse=True, params=[1, 100], ids=["tables", "columns"])
+def small(monkeypatch: pytest.MonkeyPatch, request: pytest.FixtureRequest) -> None:
     """Slabs of a few rows."""
+    monkeypatch.setattr(row_parts, "TABLE_KEYS", request.param)
     monkeypatch.setattr(metrics, "SLAB_ROWS", 16)
     monkeypatch.setattr(metrics, "MERGE_BATCHES", 3)
 

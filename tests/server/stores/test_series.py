@@ -17,7 +17,7 @@ from tracker.server.stores import buckets as bucketing
 
 from .reference import RUN, START_NS, Row, assert_series, control, entries_of, numbers, rows_of
 
-FEW = settings(max_examples=40, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+FEW = settings(max_examples=25, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 
 steps = st.one_of(st.integers(-50, 50), st.floats(-50, 50, allow_nan=False))
 values = st.one_of(
@@ -98,7 +98,7 @@ def test_statistics_stand_for_the_points(stores: Stores, log_x: bool, is_dense: 
     assert len(series.columns["x"]) <= 21
 
 
-@settings(FEW, max_examples=15)
+@settings(FEW, max_examples=8)
 @given(at=st.integers(0, 4999), buckets=st.integers(1, 50), height=st.sampled_from([25.0, -25.0, math.nan, math.inf]))
 def test_a_spike_is_never_lost(new_stores: Callable[[], Stores], at: int, buckets: int, height: float) -> None:
     """One value in thousands is seen in its bucket, at any zoom."""
