@@ -15,11 +15,11 @@ from typing import Any
 
 import msgspec
 
-from ...server.following import FollowedRun, Signature, signature
 from ...server.index import Index
-from ...server.scanning import FolderScan
 from ...server.stores import open_stores
 from ...server.stores.base import RunRow
+from ...server.watching.following import FollowedRun, Signature, signature
+from ...server.watching.scanning import FolderScan
 from ..errors import StorageError
 from ..journal import Block
 from ..paths import RunPath
@@ -232,7 +232,7 @@ class LocalSource:
         """Tell the index of training processes of this machine that are no more."""
         if not self._live:
             return
-        from ...server.liveness import HOST
+        from ...server.watching.liveness import HOST
         from ..processes import is_alive
 
         for path, stream in self._stores.metadata.live():

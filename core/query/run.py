@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, Literal, overload
 from ..errors import UsageError
 from ..history import RUNTIME, STEP, TIMESTAMP, join_blocks
 from ..journal import Block
+from ..journal.block import flatten
 from ..names import to_folder
 from ..paths import RunPath
 from .source import RunInfo, Source
@@ -306,7 +307,7 @@ class Run:
         for field, before in merged:
             now: Mapping[str, Any] = getattr(self, field)
             if new := {key: value for key, value in now.items() if not _same(value, before.get(key, _NONE))}:
-                changes[field] = new
+                changes[field] = new if field == "config" else dict(flatten(new))  # summaries have dotted keys
         if changes:
             self._source.edit(info.path, changes)
             self.load()

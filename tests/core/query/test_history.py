@@ -220,3 +220,51 @@ def test_a_summary_is_read_nested_and_dotted() -> None:
     with pytest.raises(KeyError):
         summary["b"]
     assert dict(summary) == summary._json_dict == {"a": 1, "a.min": 0, "t": "x", "t.y": 1}
+
+
+def test_the_index_tells_the_same_as_the_journals(tmp_path: Path) -> None:
+    """Of streams that overlap, rewinds, edits and definitions."""
+    clock = Ticks()
+    one, other = Writer(tmp_path, clock).begin(), Writer(tmp_path, clock).begin()
+    one.tell(Kind.METRIC, name="a", summary=["min", "max", "mean"], goal=None)
+    for step in range(8):
+        one.row(step, a=step, b="x")
+        other.row(step, a=-step, c=step / 2)
+        if step % 3 == 0:
+            one.row(step, a=100 + step)
+    third = Writer(tmp_path, clock).begin()
+    third.tell(Kind.REWIND, step=4)
+    other.row(7, late=1)
+    third.row(5, a="again")
+    third.tell(Kind.SUMMARY, set={"by.hand": 1, "b": "y"}, remove=[["c"]])
+    third.tell(Kind.EXIT, state="failed", exit_code=3)
+    third.row(6, a=float("inf"))
+
+    kept = only(tmp_path)
+    with tracker.Api(dir=tmp_path) as api:
+        run = api.run("r")
+        assert run.history(pandas=False) == kept["history"]
+        assert dict(run.summary) == kept["summary"]
+        assert (run.state, run.name, run.config) == (kept["status"], kept["name"], kept["config"])
+
+
+def test_resuming_and_forking_read_the_same_everywhere(home: Path) -> None:
+    """Through `init` itself: a rewound run, and a fork of it."""
+    quiet = {"silent": True}
+    with tracker.init(project="p", id="one", config={"lr": 1}, settings=quiet) as run:
+        for step in range(6):
+            run.log({"a": step})
+    with tracker.init(project="p", resume_from="one?_step=2", settings=quiet) as run:
+        run.log({"a": "again"})
+    with tracker.init(project="p", id="two", fork_from="one?_step=3", settings=quiet) as run:
+        run.log({"b": 1})
+
+    kept = {found["id"]: found for found in read_runs()}
+    assert [row["a"] for row in kept["one"]["history"]] == [0, 1, 2, "again"]
+    assert [(row["_step"], row.get("a"), row.get("b")) for row in kept["two"]["history"]] == [
+        (0, 0, None), (1, 1, None), (2, 2, None), (3, "again", None), (4, None, 1),
+    ]  # fmt: skip
+    with tracker.Api() as api:
+        for run_id, found in kept.items():
+            assert api.run(run_id).history(pandas=False) == found["history"]
+            assert dict(api.run(run_id).summary) == found["summary"]
