@@ -225,9 +225,10 @@ class Sender:
                     self._own[folder] = self._shipper(folder, self._path)
                 began = self._clock()
                 has_sent |= self._step(self._own[folder])
-            if not has_sent and not is_finishing:
+            has_more = has_sent and (is_finishing or any(shipper.has_more for shipper in self._own.values()))
+            if not has_more and not is_finishing:
                 began = self._clock()
-                has_sent = self._step_of_others()
+                has_more = self._step_of_others()
         except TransportError as error:
             wait = self._backoff.failed(error, began, is_finishing=is_finishing)
             self._not_before = self._clock() + wait
@@ -236,7 +237,7 @@ class Sender:
             self._say(f"an unexpected fault in the sender: {type(error).__name__}: {error}")
             self._not_before = self._clock() + UNREADABLE_RETRY_SECONDS
             return UNREADABLE_RETRY_SECONDS
-        if has_sent:
+        if has_more:
             return 0.0
         if is_finishing and not any(shipper.has_hole for shipper in self._own.values()):
             if not self._resting:

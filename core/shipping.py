@@ -144,6 +144,7 @@ class Shipper:
         self._reader = StreamReader(folder, self.acked)
         self._read_seq = self.acked
         self._pieces: deque[Piece] = deque()
+        self._was_cut = False  # reading ended because the batch was full
         self._has_exit = hint is not None and known and hint.is_whole
         self._gap: tuple[int, float] | None = None
         self._most_bytes = MAX_BATCH_BYTES
@@ -155,9 +156,9 @@ class Shipper:
         self._short: int | None = None
 
     @property
-    def is_behind(self) -> bool:
-        """Whether records were read that are not acknowledged yet."""
-        return bool(self._pieces)
+    def has_more(self) -> bool:
+        """Whether there is surely something to send at once, rather than when more has gathered."""
+        return bool(self._pieces) or self._was_cut
 
     @property
     def has_hole(self) -> bool:
@@ -234,6 +235,7 @@ class Shipper:
     def _fill(self, is_final: bool) -> None:
         """Read and pack about one batch."""
         self._gap = self._gap if self._gap and self._gap[0] == self._read_seq else None
+        self._was_cut = False
         rows: list[Frame] = []
         slice_bytes = raw_bytes = count = 0
         for frame in self._reader.frames(is_final=is_final):
@@ -260,6 +262,7 @@ class Shipper:
                 self._add(frame, frame.records if frame.kind == Kind.BLOCK else 0)
                 self._has_exit = frame.kind == Kind.EXIT
             if count >= MAX_BATCH_ROWS or raw_bytes >= MAX_BATCH_RAW_BYTES:
+                self._was_cut = True
                 break
         if rows:
             self._pack(rows)
@@ -356,6 +359,7 @@ class Shipper:
         self._pieces.clear()
         self._reader = StreamReader(self.folder, seq)
         self._read_seq = seq
+        self._was_cut = True
         self._most_pieces = None
         self._has_exit = False
 
