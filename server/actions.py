@@ -16,13 +16,13 @@ from ..core.errors import UsageError
 from ..core.journal import Journal
 from ..core.paths import RunPath
 from ..core.record import encode_control
-from .following import FollowedRun
 from .index import Index
-from .liveness import Tells
 from .stores.base import RunDetail
 from .stores.edits import edit_records
 from .trash import restore_folder, trash_folder
-from .watcher import Watcher
+from .watching.following import FollowedRun
+from .watching.liveness import Tells
+from .watching.watcher import Watcher
 
 
 class Actions:

@@ -18,21 +18,21 @@ from ..core.errors import StorageError, UsageError
 from ..core.paths import RunPath
 from . import pages
 from .actions import Actions
-from .auth import policy
 from .events import Hub
+from .gate.auth import policy
+from .gate.keys import KeyFile
+from .gate.security import Gate, HostList
 from .index import Index
-from .keys import KeyFile
 from .limits import LIVENESS_SECONDS, RETRY_AFTER_SECONDS
-from .liveness import Liveness
 from .models import Error
 from .repeat import Repeat
 from .routes import events, health, login, projects, runs, series, streams
-from .security import Gate, HostList
 from .services import Mode, Services
 from .stores.base import Stores
 from .trouble import StoreTroubleError, store_trouble
-from .watched import WatchedMemory
-from .watcher import Watcher
+from .watching.liveness import Liveness
+from .watching.watched import WatchedMemory
+from .watching.watcher import Watcher
 from .wire import Json
 
 _log = logging.getLogger("tracker.server")

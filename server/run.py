@@ -18,11 +18,11 @@ import uvicorn
 
 from ..core.errors import StorageError, TrackerError
 from ..core.paths import cache_root, data_root
-from .connection import BoundedConnection
-from .keys import KeyFile
+from .gate.connection import BoundedConnection
+from .gate.keys import KeyFile
+from .gate.security import is_loopback
 from .limits import KEEP_ALIVE_SECONDS, SHUTDOWN_SECONDS
 from .lock import StoreLock
-from .security import is_loopback
 from .services import Mode
 
 if TYPE_CHECKING:

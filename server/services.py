@@ -10,10 +10,10 @@ from starlette.requests import Request
 
 from .actions import Actions
 from .events import Hub
+from .gate.keys import KeyFile
 from .index import Index
-from .keys import KeyFile
-from .liveness import Liveness, Tells
-from .watcher import Watcher
+from .watching.liveness import Liveness, Tells
+from .watching.watcher import Watcher
 
 Mode = Literal["ui", "server"]
 

@@ -8,8 +8,8 @@ from fastapi import APIRouter, Depends, HTTPException, Request
 from pydantic import BaseModel, Field
 from starlette.responses import Response
 
-from ..auth import COOKIE
-from ..keys import SESSION_SECONDS, is_well_formed
+from ..gate.auth import COOKIE
+from ..gate.keys import SESSION_SECONDS, is_well_formed
 from ..services import Services, services
 from ..wire import Json
 

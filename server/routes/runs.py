@@ -12,10 +12,10 @@ from starlette.responses import Response, StreamingResponse
 from ...core.errors import UsageError
 from ...core.journal import Block
 from ...core.paths import RunPath
+from ..gate.security import FRAMES
 from ..limits import MAX_RUNS_PER_PAGE
 from ..models import Run, RunDetail, RunPatch, Runs, Trashed
 from ..paths import encode_path, run_path
-from ..security import FRAMES
 from ..services import Services, services
 from ..wire import Json, from_json
 from .shapes import detail_shape, run_shape

@@ -14,14 +14,14 @@ from ...core.errors import UsageError
 from ...core.journal import Frame, scan
 from ...core.journal.frame import OVERHEAD_BYTES
 from ...core.paths import RunPath
+from ..gate.security import FRAMES
 from ..limits import INGEST_WAIT_SECONDS, INGESTS_AT_ONCE, RETRY_AFTER_SECONDS
 from ..models import Acked, Error
 from ..paths import check_stream, run_path
 from ..records import records
-from ..security import FRAMES
 from ..services import Services, services
 from ..stores.base import GapError
-from ..taking import batches, take
+from ..watching.taking import batches, take
 from ..wire import Json
 
 router = APIRouter()

@@ -14,8 +14,8 @@ import pytest
 from fastapi.routing import APIRoute
 
 from tracker.server.app import create_app
-from tracker.server.auth import COOKIE
-from tracker.server.keys import KeyFile, is_well_formed, make_key
+from tracker.server.gate.auth import COOKIE
+from tracker.server.gate.keys import KeyFile, is_well_formed, make_key
 from tracker.server.run import key_file
 from tracker.server.stores import open_stores
 

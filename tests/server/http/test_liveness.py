@@ -13,8 +13,8 @@ import pytest
 from tracker.core.paths import RunPath
 from tracker.core.record import Control, Kind
 from tracker.server.index import Index
-from tracker.server.liveness import HOST, Liveness
 from tracker.server.stores import open_stores
+from tracker.server.watching.liveness import HOST, Liveness
 
 PATH = RunPath("local", "demo", "one")
 STREAM = "018bcfe56800-7-abcd"

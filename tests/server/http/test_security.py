@@ -12,7 +12,7 @@ from urllib.parse import quote
 import pytest
 
 from tracker.core.paths import RunPath
-from tracker.server.security import HostList, RefusedError, is_loopback
+from tracker.server.gate.security import HostList, RefusedError, is_loopback
 
 from .helpers import FRAMES, Server, start_server, until, write_run
 

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import msgspec
 
-from ..core.paths import RunPath
+from ...core.paths import RunPath
 from .following import Signature
 
 _SAVE_SECONDS = 30.0

@@ -6,9 +6,9 @@ import os
 from collections.abc import Callable, Generator
 from pathlib import Path
 
-from ..core.journal import StreamReader
-from ..core.paths import RunPath, streams
-from .records import records
+from ...core.journal import StreamReader
+from ...core.paths import RunPath, streams
+from ..records import records
 from .taking import Applies, Taken, batches, take
 
 Signature = tuple[tuple[str, int, int, int], ...]

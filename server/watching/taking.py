@@ -7,12 +7,12 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from typing import Protocol
 
-from ..core.journal import Block, Entry
-from ..core.paths import RunPath
-from ..core.record import Kind
-from .records import last_seq, lost
-from .stores.base import GapError
-from .trouble import store_trouble
+from ...core.journal import Block, Entry
+from ...core.paths import RunPath
+from ...core.record import Kind
+from ..records import last_seq, lost
+from ..stores.base import GapError
+from ..trouble import store_trouble
 
 _log = logging.getLogger("tracker.server")
 _BATCH_ENTRIES = 256

@@ -17,15 +17,15 @@ from urllib.parse import urlsplit
 
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from ..core.errors import StorageError
-from .limits import (
+from ...core.errors import StorageError
+from ..limits import (
     BODY_IDLE_SECONDS,
     MAX_FORM_BODY_BYTES,
     MAX_FRAMES_BODY_BYTES,
     MAX_JSON_BODY_BYTES,
     MAX_URL_BYTES,
 )
-from .wire import Json
+from ..wire import Json
 
 _log = logging.getLogger("tracker.server")
 FRAMES = "application/x-tracker-frames"

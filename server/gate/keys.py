@@ -18,7 +18,7 @@ import zlib
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
-from ..core.errors import StorageError, UsageError
+from ...core.errors import StorageError, UsageError
 
 PREFIX = "tk_"
 SESSION_SECONDS = 30 * 24 * 3600

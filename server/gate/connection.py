@@ -8,7 +8,7 @@ from typing import Any
 
 from uvicorn.protocols.http.h11_impl import H11Protocol
 
-from .limits import HEADER_SECONDS, MAX_CONNECTIONS_PER_ADDRESS
+from ..limits import HEADER_SECONDS, MAX_CONNECTIONS_PER_ADDRESS
 
 _open: Counter[str] = Counter()
 

@@ -7,8 +7,8 @@ import time
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from ..core.names import from_folder
-from ..core.paths import RunPath
+from ...core.names import from_folder
+from ...core.paths import RunPath
 
 # Times on disk are as coarse as two seconds: what changed so lately may change again and show the same time.
 _COARSE_SECONDS = 2.5

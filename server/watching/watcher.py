@@ -15,11 +15,10 @@ from collections import deque
 from collections.abc import Callable, Generator
 from pathlib import Path
 
-from ..core.errors import StorageError
-from ..core.paths import RunPath
-from .following import FollowedRun, Signature, signature
-from .index import Index
-from .limits import (
+from ...core.errors import StorageError
+from ...core.paths import RunPath
+from ..index import Index
+from ..limits import (
     FOLLOW_SECONDS,
     IDLE_SECONDS,
     LIVENESS_SECONDS,
@@ -27,11 +26,12 @@ from .limits import (
     RESCAN_SECONDS,
     SCAN_SECONDS,
 )
+from ..trash import trashed_folders
+from ..trouble import StoreTroubleError, store_trouble
+from .following import FollowedRun, Signature, signature
 from .liveness import Liveness, Tells
 from .scanning import FolderScan
 from .taking import Taken
-from .trash import trashed_folders
-from .trouble import StoreTroubleError, store_trouble
 from .watched import WatchedMemory
 
 _log = logging.getLogger("tracker.server")

@@ -10,9 +10,9 @@ import time
 from collections.abc import Callable
 from typing import Protocol
 
-from ..core.paths import RunPath
-from ..core.processes import is_alive
-from .stores.base import MetadataStore, StreamRow
+from ...core.paths import RunPath
+from ...core.processes import is_alive
+from ..stores.base import MetadataStore, StreamRow
 
 HOST = socket.gethostname()
 

@@ -1,0 +1,1 @@
+"""Who may ask what: hosts and origins, sizes and times, keys and what they open."""
