@@ -74,16 +74,12 @@ class Gathering:
         )
         groups.drop_hidden(self._state.rewinds, self._chunks)
         groups.drop_outside(low, high)
-        opened = self._opened(groups, groups.is_open)
-        lowest, highest = groups.span(tails + opened, low, high)
-        wide = groups.wide(lowest, highest, buckets, log_x)
-        opened += self._opened(groups, wide)
-        groups.is_open |= wide
+        lowest, highest = groups.span(tails + self._opened(groups, groups.is_open), low, high)
+        groups.is_open |= groups.wide(lowest, highest, buckets, log_x)
         if groups.may_be_exact(buckets, over_steps=self._x == "_step"):
-            rest = groups.closed()
-            opened += self._opened(groups, rest)
-            groups.is_open |= rest
-        return _joined(opened + tails, groups.items())
+            groups.is_open |= groups.closed()
+        # All at once: each stream's points in order of writing, which decides among those of equal x and time.
+        return _joined(self._opened(groups, groups.is_open) + tails, groups.items())
 
     def _is_many(self, buckets: int) -> bool:
         return sum(chunk.points for chunk in self._chunks) > STAT_ROWS * buckets

@@ -15,7 +15,7 @@ import numpy as np
 from ...core.journal import Block
 from ...core.limits import BLOCK_ROWS
 from .rewinds import visible
-from .rows import Rows
+from .rows import Rows, span
 from .source import Slab, Source
 
 if TYPE_CHECKING:
@@ -41,7 +41,7 @@ def walk(
         if (low is None or slab.max_step >= low) and (high is None or slab.min_step <= high)
     ]
     for stream, rows in source.tails(db, state.id):
-        closed.append((float(rows.steps.min()), stream, rows))
+        closed.append((span(rows.steps)[0], stream, rows))
     closed.sort(key=lambda item: (item[0], item[1]))
     held: list[tuple[int, Rows]] = []
     seq = 1
@@ -87,7 +87,10 @@ def _split(held: list[tuple[int, Rows]], limit: float, *, is_last: bool) -> tupl
     if not ready:
         return None, rest
     whole = Rows.join([rows for _, rows in ready])
-    steps = whole.steps
-    if np.any(steps[1:] < steps[:-1]) or (len({stream for stream, _ in ready}) > 1 and np.any(steps[1:] == steps[:-1])):
-        whole = whole.pick(np.lexsort((whole.seqs, whole.times, steps)))
+    steps, times, seqs = whole.steps, whole.times, whole.seqs
+    is_alone = len({stream for stream, _ in ready}) == 1
+    falls = seqs[1:] < seqs[:-1] if is_alone else (times[1:] <= times[:-1])
+    if np.any(steps[1:] < steps[:-1]) or np.any((steps[1:] == steps[:-1]) & falls):
+        # Within a stream the sequence numbers tell the order of writing, across streams the times.
+        whole = whole.pick(np.lexsort((seqs, steps) if is_alone else (seqs, times, steps)))
     return whole, rest

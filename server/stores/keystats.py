@@ -84,8 +84,10 @@ class KeyStats:
         """Take rows into the statistics."""
         if not len(rows):
             return
-        top = rows.steps.max().item()
-        self.max_step = top if self.max_step is None else max(self.max_step, top)
+        steps = rows.steps if rows.steps.dtype == np.int64 else rows.steps[np.isfinite(rows.steps)]
+        if len(steps):
+            top = steps.max().item()
+            self.max_step = top if self.max_step is None else max(self.max_step, top)
         start = int(rows.times.min())
         self.first_time = start if self.first_time is None else min(self.first_time, start)
         self.rows += len(rows)

@@ -29,7 +29,7 @@ from .gather import Gathering
 from .history import walk
 from .keystats import KeyStats
 from .rewinds import Rewind, visible
-from .rows import Rows
+from .rows import Rows, span
 from .source import Source
 
 VERSION = 1
@@ -209,6 +209,7 @@ class SqliteMetrics:
 
     def _cut(self, db: sqlite3.Connection, run: int, stream: int, rows: Rows, stats: KeyStats) -> None:
         axes, records = pack_axes(rows)
+        low, high = span(rows.steps)
         cursor = db.execute(
             "INSERT INTO slabs (run, stream, first_seq, last_seq, rows, min_step, max_step, min_time, max_time, stats,"
             " data) VALUES (?,?,?,?,?,?,?,?,?,?,?)",
@@ -218,8 +219,8 @@ class SqliteMetrics:
                 int(rows.seqs[0]),
                 int(rows.seqs[-1]),
                 len(rows),
-                float(rows.steps.min()),
-                float(rows.steps.max()),
+                low,
+                high,
                 int(rows.times.min()),
                 int(rows.times.max()),
                 records,
@@ -300,8 +301,8 @@ class SqliteMetrics:
         with self._db.read() as db:
             rows = db.execute(
                 "SELECT entity, project, run, id, version FROM runs"
-                " WHERE (?1 IS NULL OR entity = ?1) AND (?2 IS NULL OR project = ?2)",
-                (entity, project),
+                " WHERE (? IS NULL OR entity = ?) AND (? IS NULL OR project = ?)",
+                (entity, entity, project, project),
             ).fetchall()
             known = self._states
             for *names, run, version in rows:

@@ -280,6 +280,12 @@ class Rows:
         )
 
 
+def span(steps: Numbers) -> tuple[float, float]:
+    """Answer the smallest and the largest step; without bounds where one is no number at all."""
+    low, high = float(steps.min()), float(steps.max())
+    return (low, high) if low <= high else (-np.inf, np.inf)
+
+
 def _dtype(kind: str) -> Any:
     return np.float64 if kind == "f" else np.int64
 
@@ -327,4 +333,4 @@ def _listed(cells: Cells) -> list[Any]:
     return list(cells.values) if cells.kind == "o" else cells.values.tolist()
 
 
-__all__ = ["Cells", "Floats", "Ints", "Numbers", "Rows"]
+__all__ = ["Cells", "Floats", "Ints", "Numbers", "Rows", "Table", "span"]

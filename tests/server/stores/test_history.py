@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 
 import pytest
@@ -89,3 +90,16 @@ def test_a_run_that_is_unknown_has_no_rows(stores: Stores) -> None:
     assert stores.metrics.keys(RUN) == {}
     assert stores.metrics.totals(RUN) == (0, None)
     assert stores.metrics.series(RUN, "a").points == 0
+
+
+def test_a_step_that_is_no_number_is_kept(stores: Stores) -> None:
+    """Rows at a step that no axis has are in the history, and harm no chart."""
+    rows = rows_of([0.0, math.nan, 1.0, math.inf, -math.inf], [{"a": float(index)} for index in range(5)])
+    for entry in entries_of(rows, 2):
+        stores.metrics.append(RUN, "s", [entry])
+    for _ in range(2):
+        found = [values["a"] for block in stores.metrics.history(RUN) for _, _, values in block.rows()]
+        assert sorted(found) == [0.0, 1.0, 2.0, 3.0, 4.0]
+        assert list(stores.metrics.series(RUN, "a").columns["last"]) == [0.0, 2.0]
+        assert stores.metrics.totals(RUN) == (5, 1.0)
+        stores.metrics.append(RUN, "s", [control(Kind.EXIT, 6)])
