@@ -31,6 +31,7 @@ class Backoff:
         say: Takes a sentence for the user.
         clock: Answers seconds that only go forward.
         jitter: Answers a number between 0 and 1.
+        comfort: What is said behind each trouble.
     """
 
     def __init__(
@@ -38,10 +39,12 @@ class Backoff:
         say: Callable[[str], object],
         clock: Callable[[], float] = time.monotonic,
         jitter: Callable[[], float] = _random.random,
+        comfort: str = "Training goes on, nothing is lost, it is tried again.",
     ) -> None:
         self._say = say
         self._clock = clock
         self._jitter = jitter
+        self._comfort = comfort
         self._failures = 0
         self._since = 0.0
         self._said_at: float | None = None
@@ -68,9 +71,7 @@ class Backoff:
         if is_due and (lasts >= PATIENCE_SECONDS or error.status in _SPOKEN):
             self._said_at = now
             text = str(error)
-            self._say(
-                f"{text}{'' if text.endswith('.') else '.'} Training goes on, nothing is lost, it is tried again."
-            )
+            self._say(f"{text}{'' if text.endswith('.') else '.'} {self._comfort}")
         if error.retry_after is not None:
             return error.retry_after * (1 + 0.1 * self._jitter())
         if is_finishing:

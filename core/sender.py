@@ -17,7 +17,7 @@ from typing import NamedTuple
 from .backoff import Backoff
 from .errors import FormatError, TransportError
 from .journal import Journal
-from .limits import FINISH_STALL_SECONDS, SEND_INTERVAL_SECONDS, UNREADABLE_RETRY_SECONDS
+from .limits import BACKOFF_FINISHING_SECONDS, FINISH_STALL_SECONDS, SEND_INTERVAL_SECONDS, UNREADABLE_RETRY_SECONDS
 from .paths import RunPath, data_root
 from .progress import Progress
 from .shipping import Shipper, last_seq
@@ -91,6 +91,7 @@ class Sender:
         self._resting: dict[Path, float] = {}  # streams that cannot be read, and until when they are let be
         self._backoff = Backoff(say, clock)
         self._not_before = 0.0
+        self._is_told_to_wait = False  # by a Retry-After
         self._progress_at = clock()
         self._is_finishing = False
         self._is_stopping = False
@@ -172,6 +173,9 @@ class Sender:
         self._wake.set()
         if self._thread.is_alive():
             self._thread.join(_LAST_WAIT_SECONDS)
+        set_aside = sum(shipper.set_aside for shipper in list(self._own.values()))
+        if set_aside > 1:  # one was told when it happened
+            self._say(f"the server has refused {set_aside:,} records of this run; they are in the journal only.")
         return Left(0 if self._done.is_set() else self._left(), self._command)
 
     def _wait(self, began: float, stall_seconds: float, timeout: float | None) -> None:
@@ -214,9 +218,11 @@ class Sender:
     def _round(self) -> float:
         """Send what there is, one batch a stream; answer the seconds until there is something to do again."""
         now = self._clock()
+        is_finishing = self._is_finishing  # before looking: what comes later is met by the next round
+        if is_finishing and not self._is_told_to_wait:
+            self._not_before = min(self._not_before, now + BACKOFF_FINISHING_SECONDS)
         if now < self._not_before:
             return self._not_before - now
-        is_finishing = self._is_finishing  # before looking: what comes later is met by the next round
         began = now
         try:
             has_sent = False
@@ -232,6 +238,7 @@ class Sender:
         except TransportError as error:
             wait = self._backoff.failed(error, began, is_finishing=is_finishing)
             self._not_before = self._clock() + wait
+            self._is_told_to_wait = error.retry_after is not None
             return wait
         except Exception as error:  # the thread must live as long as the run
             self._say(f"an unexpected fault in the sender: {type(error).__name__}: {error}")

@@ -19,6 +19,7 @@ from .journal import Block, Frame, StreamReader, encode_frame, scan
 from .journal.reader import segment_files
 from .limits import (
     BLOCK_ROWS,
+    COMPLAINT_INTERVAL_SECONDS,
     GAP_SECONDS,
     MAX_BATCH_BYTES,
     MAX_BATCH_RAW_BYTES,
@@ -151,6 +152,7 @@ class Shipper:
         self._ceiling = MAX_BATCH_BYTES
         self._taken_in_row = 0
         self._most_pieces: int | None = None  # while looking for the record that is refused
+        self._quiet_until = float("-inf")
         self._refusals = 0
         self._reason = ""
         self._short: int | None = None
@@ -337,10 +339,12 @@ class Shipper:
             if piece.is_stand_in:
                 self.set_aside += 1
                 self._most_pieces = None
-                self._say(
-                    f"record {piece.last_seq} of run {self.path} is refused by the server and set aside ({self._reason}); "
-                    "the journal keeps it, and the rest goes on."
-                )
+                if self._clock() >= self._quiet_until:  # there may be thousands of them
+                    self._quiet_until = self._clock() + COMPLAINT_INTERVAL_SECONDS
+                    self._say(
+                        f"record {piece.last_seq} of run {self.path} is refused by the server and set aside "
+                        f"({self._reason}); the journal keeps it, and the rest goes on."
+                    )
             elif piece.last_seq > self.acked:
                 self.sent_rows += piece.rows
         self.sent_bytes += size

@@ -186,7 +186,7 @@ class _Work:
         self._clock = clock
         self._sleep = sleep
         self._stall = stall_seconds
-        self._backoff = Backoff(say, clock)
+        self._backoff = Backoff(say, clock, comfort="It is tried again.")
         self._shippers: dict[Path, Shipper] = {}
         self._runs: dict[Path, RunPath] = {}
         self._ends: dict[Path, int] = {}

@@ -241,13 +241,15 @@ def test_records_that_are_refused_are_found_and_set_aside(journal: Journal, stat
         return status if any("poison" in values for _, _, values in rows) else None
 
     transport = Picky(refuses)
-    shipper = make(journal, transport)
+    said: list[str] = []
+    shipper = make(journal, transport, said)
     raised = drain(shipper)
     log(journal, 5, 300)
     drain(shipper)
 
     assert steps(transport) == [step for step in range(305) if step not in bad]
     assert shipper.set_aside == len(bad)
+    assert len(said) == 1
     assert len(raised) == 4 * len(bad)  # a wait between the tries of a record alone
     assert transport.tries < 150
 
@@ -408,6 +410,34 @@ def test_finish_is_bounded_when_nothing_is_taken(
 
     assert left.points == 10
     assert time.monotonic() - began < 2
+
+
+def test_finish_does_not_sit_out_a_long_wait(journal: Journal, tmp_path: Path) -> None:
+    """After a long outage the next try may be a minute away; who waits for `finish()` has it at once."""
+    transport = MemoryTransport(faults=[503])
+    sender = sender_of(journal, transport, [], tmp_path)
+    log(journal, 10)
+    sender.start()
+    until(lambda: sender._backoff.is_waiting)
+    sender._not_before = time.monotonic() + 60
+    sender.wake()
+    began = time.monotonic()
+
+    assert sender.finish(5.0).points == 0
+    assert time.monotonic() - began < 3
+    assert steps(transport) == list(range(10))
+
+
+def test_finish_keeps_a_wait_that_the_server_asked_for(journal: Journal, tmp_path: Path) -> None:
+    """It returns instead."""
+    transport = MemoryTransport(faults=[TransportError("busy", status=429, retry_after=60)])
+    sender = sender_of(journal, transport, [], tmp_path)
+    log(journal, 10)
+    sender.start()
+    until(lambda: sender._backoff.is_waiting)
+
+    assert sender.finish(0.5).points == 10
+    assert transport.batches == []
 
 
 def test_a_short_outage_is_not_worth_a_sentence_a_long_one_is_said_once() -> None:
