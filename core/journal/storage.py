@@ -145,6 +145,8 @@ class WrittenSegment:
 
     def read(self) -> bytes:
         """Answer what was written so far."""
+        # An exception may have come between the call and the count of its bytes.
+        self.size = os.lseek(self.fd, 0, os.SEEK_CUR)
         if hasattr(os, "pread"):  # by the descriptor: the file may have lost its name
             return os.pread(self.fd, self.size, 0)
         return self.path.read_bytes()

@@ -35,6 +35,7 @@ _RETRY_NS = 1_000_000_000
 _CHILD_SEGMENT_BYTES = 64 << 10  # forked workers log little, and there may be hundreds of them
 _DRAIN_SLICE_BYTES = 2 << 20  # written under the lock at a time, so that the training thread gets its turn
 _CLOSE_SECONDS = 5.0
+_TAIL_BYTES = 64 << 10
 _BROKEN = (OSError, ValueError, IndexError)  # refused; the map is closed; the map has moved on under our feet
 
 
@@ -387,10 +388,11 @@ class Journal:
             data = self._segment.read()
         except _BROKEN:
             return
-        if first_seq := segment_first_seq(data):
-            self.seq = first_seq - 1
-        for frame in scan(data, SEGMENT.size):
-            self.seq = frame.last_seq
+        tail = max(len(data) - _TAIL_BYTES, SEGMENT.size)
+        # All of it only where the last record is a long one.
+        last = _last_seq(data, tail) or _last_seq(data, SEGMENT.size) or segment_first_seq(data) - 1
+        if last >= 0:
+            self.seq = last
 
     def _put_last(self, frame: bytes) -> None:
         try:
@@ -409,6 +411,10 @@ class Journal:
         self._held = Held()
         self._busy = self._inherited = True
         self._behind = deque([(_FORKED, "")])  # should the fork have come in mid-append, which ends by `_busy = False`
+
+
+def _last_seq(data: bytes, start: int) -> int:
+    return max((frame.last_seq for frame in scan(data, start)), default=0)
 
 
 _EXCLUSIVE: set[CodeType] = {Journal.append.__code__, Journal._exclusively.__code__}
