@@ -16,9 +16,7 @@ _BOOTTIME: int | None = getattr(time, "CLOCK_BOOTTIME", None)
 
 # Answers nanoseconds of a clock that only goes forward; its zero means nothing. A partial, not a function: `log`
 # calls it.
-steady_ns: Callable[[], int] = (
-    time.monotonic_ns if _BOOTTIME is None else partial(time.clock_gettime_ns, _BOOTTIME)
-)
+steady_ns: Callable[[], int] = time.monotonic_ns if _BOOTTIME is None else partial(time.clock_gettime_ns, _BOOTTIME)
 
 
 class Clock:

@@ -305,7 +305,9 @@ def _parts(values: dict[str, Any]) -> Sequence[dict[str, Any]]:
         elif isinstance(value, dict):
             found += [{key: part} for part in _parts(value)]
         else:
-            tell(f"the config value {key!r} is larger than {MAX_CONTROL_BYTES:,} bytes and is kept in this process only.")
+            tell(
+                f"the config value {key!r} is larger than {MAX_CONTROL_BYTES:,} bytes and is kept in this process only."
+            )
             found.append({key: f"<{type(value).__name__} of {len(value):,}, too large to keep>"})
     return found
 

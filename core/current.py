@@ -38,13 +38,13 @@ def needed(what: str) -> Run:
     """Answer the current run, or raise UsageError that says how to get one."""
     run = current()
     if run is None:
-        raise UsageError(f"tracker.{what} needs a run, and none is open. Begin one first: run = tracker.init(project='…')")
+        raise UsageError(
+            f"tracker.{what} needs a run, and none is open. Begin one first: run = tracker.init(project='…')"
+        )
     return run
 
 
-def log(
-    data: Mapping[str, Any], step: int | float | None = None, commit: bool | None = None, **ignored: Any
-) -> None:
+def log(data: Mapping[str, Any], step: int | float | None = None, commit: bool | None = None, **ignored: Any) -> None:
     """Log a row to the current run; see `Run.log`.
 
     Raises:

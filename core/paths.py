@@ -30,6 +30,14 @@ def cache_root() -> Path:
     return user_cache_path("tracker", appauthor=False)
 
 
+def index_folder(root: Path) -> Path:
+    """Answer where the index of a folder of runs lies: in the user's cache, on local disk."""
+    import hashlib  # readers only
+
+    mark = hashlib.sha256(os.fsencode(root.resolve())).hexdigest()[:16]
+    return cache_root() / f"index-{mark}"
+
+
 class RunPath(NamedTuple):
     """The three names that tell one run from all others; `str()` of it is what users see."""
 

@@ -114,7 +114,9 @@ def plan(root: Path, entity: str, project: str, chosen: Any) -> Plan:
         if run_id == source:
             raise UsageError(f"fork_from names the run {source!r} itself; give another id, or use resume_from.")
         if streams(folder_of(run_id)):
-            raise UsageError(f"fork_from begins a new run, and {run_id!r} exists in project {project!r}; give another id.")
+            raise UsageError(
+                f"fork_from begins a new run, and {run_id!r} exists in project {project!r}; give another id."
+            )
         previous = _needed(folder_of(source), source, project, "fork_from")._replace(fields={})
         return Plan(run_id, previous, math.floor(step) + 1, None, folder_of(source), step, chosen.fork_from)
     if chosen.resume_from:

@@ -142,7 +142,9 @@ def resolve(
         UsageError: A value cannot be what it is for; the message says where it came from.
     """
     if settings is not None and not isinstance(settings, (Settings, Mapping)):
-        raise UsageError(f"settings is a {type(settings).__name__}; give tracker.Settings(...), or a dict of its fields.")
+        raise UsageError(
+            f"settings is a {type(settings).__name__}; give tracker.Settings(...), or a dict of its fields."
+        )
     given = settings if isinstance(settings, Settings) else Settings(**(settings or {}))
     called = {
         _RENAMED.get(name, name): value

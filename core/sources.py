@@ -17,9 +17,7 @@ _MAX_TEXT_CHARS = 100_000
 _TABLES = ("pandas", "polars", "pyarrow", "modin", "cudf", "dask", "xarray")
 
 
-def from_any(
-    source: Any, include: Sequence[str] | None = None, exclude: Sequence[str] | None = None
-) -> dict[str, Any]:
+def from_any(source: Any, include: Sequence[str] | None = None, exclude: Sequence[str] | None = None) -> dict[str, Any]:
     """Answer hyperparameters as a plain, nested dict, from whatever they are kept in.
 
     Args:

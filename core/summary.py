@@ -194,7 +194,9 @@ class Summary(MutableMapping[str, Any]):
         for name, value in flatten(new) if isinstance(new, dict) else ():
             self._decide(name, control.time_ns, True, value)
         for path in gone if isinstance(gone, list) else ():
-            self._decide(".".join(map(str, path)) if isinstance(path, list) else str(path), control.time_ns, False, None)
+            self._decide(
+                ".".join(map(str, path)) if isinstance(path, list) else str(path), control.time_ns, False, None
+            )
 
     def _decide(self, name: str, time_ns: int, is_there: bool, value: Any) -> None:
         known = self._by_hand.get(name)

@@ -123,7 +123,10 @@ def careful(
             say(name, f"could not be read ({type(error).__name__}: {error})")
             continue
         if length > MAX_VALUE_BYTES:
-            say(name, f"takes {length:,} bytes, at most {MAX_VALUE_BYTES:,} are kept. Save it to a file in run.dir instead")
+            say(
+                name,
+                f"takes {length:,} bytes, at most {MAX_VALUE_BYTES:,} are kept. Save it to a file in run.dir instead",
+            )
             continue
         if size + length + len(name) > MAX_PAYLOAD_BYTES // 2:
             parts.append(encode_part(part))

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import argparse
 import errno
-import hashlib
 import logging
 import os
 import socket
@@ -17,7 +16,7 @@ from typing import TYPE_CHECKING
 import uvicorn
 
 from ..core.errors import StorageError, TrackerError
-from ..core.paths import cache_root, data_root
+from ..core.paths import data_root, index_folder
 from .gate.connection import BoundedConnection
 from .gate.keys import KeyFile
 from .gate.security import is_loopback
@@ -39,12 +38,6 @@ def server_root() -> Path:
     from platformdirs import user_data_path  # it costs an import
 
     return user_data_path("tracker", appauthor=False) / "server"
-
-
-def index_folder(root: Path) -> Path:
-    """Answer where the index of a folder of runs lies: in the user's cache, on local disk."""
-    mark = hashlib.sha256(os.fsencode(root.resolve())).hexdigest()[:16]
-    return cache_root() / f"index-{mark}"
 
 
 def key_file(folder: Path | None = None) -> KeyFile:

@@ -65,7 +65,7 @@ def _version(ctx: click.Context, _parameter: click.Parameter, value: bool) -> No
 @click.group(cls=Verbs, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})
 @click.option("--version", is_flag=True, expose_value=False, is_eager=True, callback=_version, help="Show the version.")
 def tracker() -> None:
-    r"""Track experiments on your own machine.
+    """Track experiments on your own machine.
 
     \b
     Examples:

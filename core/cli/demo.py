@@ -22,7 +22,7 @@ from .serve import can_open_browser
 @click.option("--port", type=click.IntRange(0, 65_535), help="The dashboard's; by default 8765, or the next free one.")
 @click.option("--dir", metavar="FOLDER", type=click.Path(file_okay=False, path_type=Path), help="Keep the runs there.")
 def demo(runs: int, epochs: int, ui: bool, browser: bool | None, port: int | None, dir: Path | None) -> None:
-    r"""Train small neural networks on the digits of scikit-learn, and watch them live.
+    """Train small neural networks on the digits of scikit-learn, and watch them live.
 
     Several runs with different hyperparameters, some 20 seconds in all; then the dashboard stays until Ctrl+C.
 

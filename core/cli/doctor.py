@@ -39,7 +39,7 @@ class Finding(NamedTuple):
 @click.command()
 @click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 def doctor(as_json: bool) -> None:
-    r"""Check that tracker can work here, and say how to mend what cannot.
+    """Check that tracker can work here, and say how to mend what cannot.
 
     Looks at the versions, the settings, the folder of runs and its disk, the index, the server if one is configured,
     and the start-up hook. The exit code is 1 where something is wrong.

@@ -37,7 +37,7 @@ def export(
     dir: str | None,
     url: str | None,
 ) -> None:
-    r"""Write the history of a run, or the runs of a project.
+    """Write the history of a run, or the runs of a project.
 
     PATH is a run ("id", "project/id", "entity/project/id") or a project ("project", "entity/project"). Nothing is
     sampled. In CSV, texts that a spreadsheet would take for formulas get an apostrophe before them; in JSON, NaN and

@@ -55,7 +55,7 @@ def ls(
     url: str | None,
     as_json: bool,
 ) -> None:
-    r"""List runs, the newest first.
+    """List runs, the newest first.
 
     \b
     Examples:
@@ -147,7 +147,7 @@ def _as_json(run: Run) -> dict[str, Any]:
 @where
 @click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 def show(run: str, dir: str | None, url: str | None, as_json: bool) -> None:
-    r"""Show one run: RUN is an id, "project/id" or "entity/project/id".
+    """Show one run: RUN is an id, "project/id" or "entity/project/id".
 
     \b
     Examples:
@@ -220,7 +220,7 @@ def _flat(config: dict[str, Any]) -> list[tuple[str, Any]]:
 @click.option("--yes", "-y", is_flag=True, help="Do not ask.")
 @where
 def rm(runs: tuple[str, ...], undo: bool, yes: bool, dir: str | None, url: str | None) -> None:
-    r"""Move runs to the trash; --undo brings them back.
+    """Move runs to the trash; --undo brings them back.
 
     \b
     Examples:

@@ -44,7 +44,7 @@ def listening(command: Callable[..., Any]) -> Callable[..., Any]:
 @listening
 @click.option("--browser/--no-browser", default=None, help="Open a browser; by default where there is one.")
 def ui(folder: Path | None, host: str, port: int | None, hosts: tuple[str, ...], browser: bool | None) -> None:
-    r"""Show the runs of FOLDER in the browser, also those that are being written.
+    """Show the runs of FOLDER in the browser, also those that are being written.
 
     Without FOLDER those of this machine: TRACKER_DIR, or the user's data folder. Nobody else can reach it, unless
     --host says so; then an API key is needed.
@@ -78,7 +78,7 @@ def configured_folder() -> Path:
 @listening
 @click.pass_context
 def server(context: click.Context, folder: Path | None, host: str, port: int | None, hosts: tuple[str, ...]) -> None:
-    r"""Serve runs to a team: takes them in over HTTP, and shows them.
+    """Serve runs to a team: takes them in over HTTP, and shows them.
 
     It listens on this machine only, unless --host says otherwise; then an API key is needed.
 
@@ -98,7 +98,7 @@ def server(context: click.Context, folder: Path | None, host: str, port: int | N
 
 @server.group()
 def key() -> None:
-    r"""Manage the API keys of the server in --folder.
+    """Manage the API keys of the server in --folder.
 
     \b
     Examples:

@@ -13,7 +13,7 @@ from .output import Column
 @click.command()
 @click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 def status(as_json: bool) -> None:
-    r"""Show every setting, its value, and where it comes from.
+    """Show every setting, its value, and where it comes from.
 
     What is given in the program wins over the environment, that over the project's file (tracker.toml, or
     [tool.tracker] in pyproject.toml), that over the user's file, that over the defaults. Keys are not shown.

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 @click.option("--follow", is_flag=True, help="Go on until all runs have ended, however long the server is away.")
 @click.option("--json", "as_json", is_flag=True, help="Print what was done as JSON.")
 def sync(folders: tuple[Path, ...], url: str | None, follow: bool, as_json: bool) -> None:
-    r"""Send runs that were written offline, or could not be sent, to the server.
+    """Send runs that were written offline, or could not be sent, to the server.
 
     FOLDER is the folder of all runs, of a project, or of one run; without one, all runs of this machine are sent.
     What the server has already is not sent again: running it twice, or on two machines, is harmless. Runs may still be

@@ -92,8 +92,9 @@ def train(trial: dict[str, Any], epochs: int, folder: Path | None = None) -> Ite
         reinit="create_new", settings={"silent": True},
     ) as run:  # fmt: skip
         run.define_metric("epoch", hidden=True)
-        run.define_metric("*/loss", step_metric="epoch", summary="min,last")
-        run.define_metric("*/accuracy", step_metric="epoch", summary="max,last")
+        for part in ("train", "val"):
+            run.define_metric(f"{part}/loss", step_metric="epoch", summary="min,last")
+            run.define_metric(f"{part}/accuracy", step_metric="epoch", summary="max,last")
         step = 0
         for epoch in range(1, epochs + 1):
             for batch in np.array_split(order.permutation(len(x)), math.ceil(len(x) / BATCH_SIZE)):

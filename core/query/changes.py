@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
-import os
 from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -13,19 +11,12 @@ from ...server.trash import restore_folder, trash_folder
 from ..clock import Clock
 from ..errors import UsageError
 from ..journal import Journal
-from ..paths import RunPath, cache_root
+from ..paths import RunPath
 from ..record import encode_control
 from ..values import plain
 
 if TYPE_CHECKING:
     from ...server.stores import Stores
-
-
-def index_folder(root: Path) -> Path:
-    """Answer the folder of the index of a folder of runs: the one that `tracker ui` keeps."""
-    # As `server.run.index_folder`, which comes with a web server; a test holds them together.
-    mark = hashlib.sha256(os.fsencode(root.resolve())).hexdigest()[:16]
-    return cache_root() / f"index-{mark}"
 
 
 def edit(folder: Path, changes: Mapping[str, Any]) -> None:

@@ -22,9 +22,9 @@ from ...server.watching.following import FollowedRun, Signature, signature
 from ...server.watching.scanning import FolderScan
 from ..errors import StorageError
 from ..journal import Block
-from ..paths import RunPath
+from ..paths import RunPath, index_folder
 from ..progress import Progress
-from .changes import edit, index_folder, put_back, throw_away
+from .changes import edit, put_back, throw_away
 from .source import Page, Project, RunInfo
 
 _log = logging.getLogger("tracker")

@@ -13,7 +13,7 @@ from ...core.errors import UsageError
 from ...core.journal import Block
 from ...core.paths import RunPath
 from ..gate.security import FRAMES
-from ..limits import MAX_RUNS_PER_PAGE
+from ..limits import HISTORY_PIECE_BYTES, MAX_RUNS_PER_PAGE
 from ..models import Run, RunDetail, RunPatch, Runs, Trashed
 from ..paths import encode_path, run_path
 from ..services import Services, services
@@ -119,7 +119,15 @@ def history(
 
 
 def _frames(first: Block | None, rest: Iterator[Block]) -> Iterator[bytes]:
-    if first is not None:
-        yield first.to_frame()
-        for block in rest:
-            yield block.to_frame()
+    """Walk the blocks as bytes, many small ones together: each piece costs a turn of the event loop."""
+    pieces = [first.to_frame()] if first is not None else []
+    size = 0
+    for block in rest:
+        frame = block.to_frame()
+        pieces.append(frame)
+        size += len(frame)
+        if size >= HISTORY_PIECE_BYTES:
+            yield b"".join(pieces)
+            pieces, size = [], 0
+    if pieces:
+        yield b"".join(pieces)

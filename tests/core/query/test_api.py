@@ -285,13 +285,6 @@ def test_many_threads_may_ask(root: Path) -> None:
     assert counts == [20] * 40
 
 
-def test_the_index_is_the_one_of_the_dashboard(root: Path) -> None:
-    from tracker.core.query import changes
-    from tracker.server import run
-
-    assert changes.index_folder(root) == run.index_folder(root)
-
-
 def test_no_server_is_said(home: Path) -> None:
     with Api(base_url="http://127.0.0.1:9") as api, pytest.raises(tracker.TransportError, match=r"127\.0\.0\.1:9"):
         api.projects()
