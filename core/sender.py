@@ -121,6 +121,7 @@ class Sender:
             is_silent: Draw no progress bar.
         """
         own, streams = journal.id, journal.streams
+        home = streams.parents[3]  # not always `root`: a folder that cannot be written is stood in for
 
         def stream_folders() -> list[Path]:
             try:
@@ -129,7 +130,7 @@ class Sender:
                 return []
             return [streams / name for name in names if name == own or name.startswith(f"{own}.")]
 
-        command = "tracker sync" if root == data_root() else f"tracker sync {shlex.quote(str(root))}"
+        command = "tracker sync" if home == data_root() else f"tracker sync {shlex.quote(str(home))}"
         return cls(
             stream_folders,
             path,

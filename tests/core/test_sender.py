@@ -28,7 +28,7 @@ PATH = RunPath("local", "digits", "r1")
 
 @pytest.fixture
 def journal(tmp_path: Path) -> Iterator[Journal]:
-    journal = Journal(tmp_path / "streams", Clock())
+    journal = Journal(PATH.folder(tmp_path) / "streams", Clock())
     yield journal
     journal.close()
 
@@ -359,8 +359,8 @@ def test_finish_returns_when_all_is_acknowledged(journal: Journal, tmp_path: Pat
 
 def test_streams_of_forked_children_are_sent_too_and_those_of_others_not(journal: Journal, tmp_path: Path) -> None:
     """A child's stream bears its parent's id; another process of the same run has its own sender."""
-    child = Journal(tmp_path / "streams", Clock())
-    stranger = Journal(tmp_path / "streams", Clock())
+    child = Journal(PATH.folder(tmp_path) / "streams", Clock())
+    stranger = Journal(PATH.folder(tmp_path) / "streams", Clock())
     for other in (child, stranger):
         log(other, 5)
         other.close()

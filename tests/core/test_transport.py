@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import shutil
 import socket
+import ssl
+import subprocess
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -262,6 +265,27 @@ def test_an_endless_answer_is_not_read(server: Server) -> None:
     server.answer = answer
 
     assert "not as a tracker server" in str(failure(HttpTransport(server.url)))
+
+
+@pytest.mark.skipif(shutil.which("openssl") is None, reason="needs openssl to make a certificate")
+def test_tls_is_verified_and_never_left(server: Server, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """An unknown authority and a wrong name are refused with the reason, before anything is sent."""
+    files = {name: str(tmp_path / name) for name in ("key.pem", "cert.pem")}
+    command = ["openssl", "req", "-x509", "-newkey", "rsa:2048", "-nodes", "-days", "2", "-subj", "/CN=localhost"]
+    names = ["-addext", "subjectAltName=DNS:localhost", "-keyout", files["key.pem"], "-out", files["cert.pem"]]
+    subprocess.run([*command, *names], check=True, capture_output=True)
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.load_cert_chain(files["cert.pem"], files["key.pem"])
+    server.socket = context.wrap_socket(server.socket, server_side=True)
+    port = server.server_address[1]
+    unknown = failure(HttpTransport(f"https://localhost:{port}", KEY))
+    monkeypatch.setenv("REQUESTS_CA_BUNDLE", files["cert.pem"])
+    wrong_name = failure(HttpTransport(f"https://127.0.0.1:{port}", KEY))
+
+    assert "its certificate is not accepted (self" in str(unknown)
+    assert "its certificate is not accepted (IP address mismatch" in str(wrong_name)
+    assert server.requests == []
+    assert HttpTransport(f"https://localhost:{port}", KEY).send(BATCH) == 9
 
 
 @pytest.mark.parametrize("url", ["tracker.example", "ftp://x", "http://", "", "http:///x"])

@@ -44,6 +44,7 @@ class FaultProxy:
     def __init__(self, port: int, seed: int = 0) -> None:
         self.upstream = port
         self.probability = 1.0
+        self.trickle_seconds = 0.02  # between two bytes of a slow response
         self.rule: Callable[[bytes], int | None] | None = None  # a body to the status it is refused with
         self.counts: Counter[str] = Counter()
         self.times: list[float] = []
@@ -172,7 +173,7 @@ class FaultProxy:
         if kind == "slow_response":
             for index in range(len(answer)):
                 client.sendall(answer[index : index + 1])
-                time.sleep(0.02 if self._fault == "slow_response" else 0)
+                time.sleep(self.trickle_seconds if self._fault == "slow_response" else 0)
             return True
         client.sendall(answer)
         return True

@@ -201,6 +201,24 @@ def test_a_server_that_is_down_costs_nothing_but_a_bounded_finish(tmp_path: Path
     assert judge(tmp_path, server, "down").is_exact
 
 
+@pytest.mark.parametrize("fault", ["vanish", "slow_response", "status:503:60"])
+def test_a_server_that_hangs_does_not_hold_the_process(tmp_path: Path, server: Server, fault: str) -> None:
+    """From the first request on: finish() is bounded, and the thread that waits for an answer ends with the process."""
+    run_id = f"hangs-{fault.partition(':')[0]}"
+    with FaultProxy(server.port) as proxy:
+        proxy.fault = fault
+        proxy.trickle_seconds = 1.0
+        client = Client(tmp_path, proxy.url, run_id, seconds=1.5, environment={"TRACKER_FINISH_STALL_SECONDS": "1"})
+        client.begun()
+        began = time.monotonic()
+        measured, said = client.result()
+        report(run_id, measured, proxy)
+
+    assert measured["finish_s"] < 3
+    assert time.monotonic() - began < 10
+    assert "still on this machine only" in said
+
+
 def test_what_one_run_leaves_the_next_one_sends(tmp_path: Path, server: Server) -> None:
     """No command is needed where another run starts with the same server."""
     with FaultProxy(server.port) as proxy:
