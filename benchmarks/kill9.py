@@ -130,19 +130,20 @@ def _tensorboard_numbers() -> list[int]:
 
 
 def _wandb_numbers() -> list[int]:
-    from wandb.sdk.internal.datastore import DataStore
-
+    # A log in the manner of LevelDB: blocks of 32 KiB, in them chunks of crc, length and type (1 is a whole record,
+    # 2 to 4 its first, middle and last part). The value stands in the record's protobuf as text.
     found = []
     for path in Path("wandb").glob("offline-run-*/*.wandb"):
-        store = DataStore()
-        store.open_for_scan(str(path))
-        while True:
-            try:
-                data = store.scan_data()
-            except Exception:
-                break
-            if data is None:
-                break
-            # The record's protobuf holds the value as text; its schema is not public.
-            found += [int(match) for match in re.findall(rb"number\x12?.{0,8}?\D(\d+)", data)]
+        data, at, record = path.read_bytes(), 7, b""
+        while at + 7 <= len(data):
+            left = 32768 - at % 32768
+            length, kind = struct.unpack_from("<HB", data, at + 4)
+            if left < 7 or kind not in (1, 2, 3, 4):
+                at += left
+                continue
+            piece = data[at + 7 : at + 7 + length]
+            record = piece if kind in (1, 2) else record + piece
+            if kind in (1, 4) and len(piece) == length:
+                found += [int(value) for value in re.findall(rb"\x06number\x82\x01.(\d+)", record, re.S)]
+            at += 7 + length
     return found

@@ -86,7 +86,7 @@ def measure(url: str, points: int, runs: int) -> dict[str, float]:
     api = tracker.Api(base_url=url)
     _until(lambda: len(api.runs("many")) == runs and sum(run.points for run in api.runs("bench")) == points)
     run = api.runs("bench")[0]
-    key = "train/metric_0"
+    key = "loss"
 
     def arrow() -> None:
         assert run.history_arrow(keys=[key]).num_rows == points
@@ -95,7 +95,7 @@ def measure(url: str, points: int, runs: int) -> dict[str, float]:
         assert len(run.history(keys=[key], pandas=False)) == points
 
     def listing() -> None:
-        assert sum("train/metric_0" in one.summary for one in api.runs("many", per_page=1000)) == runs
+        assert sum("loss" in one.summary for one in api.runs("many", per_page=1000)) == runs
 
     return {"series": _time(arrow), "rows": _time(rows), "list": _time(listing)}
 
@@ -112,7 +112,7 @@ def measure_chart(url: str, points: int) -> dict[str, float]:
     session = requests.Session()
 
     def ask(span: list[float] | None) -> None:
-        body = {"runs": [path], "keys": ["train/metric_0"], "x": "_step", "range": span, "buckets": 1000}
+        body = {"runs": [path], "keys": ["loss"], "x": "_step", "range": span, "buckets": 1000}
         answer = session.post(
             url + "/api/v1/series", data=json.dumps(body), headers={"Content-Type": "application/json"}
         )
@@ -157,7 +157,7 @@ def measure_mlflow(points: int, runs: int) -> dict[str, float]:
 
     client = mlflow.MlflowClient()
     run = client.create_run("0").info.run_id
-    metrics = [Metric("m", row["train/metric_0"], 0, step) for step, row in enumerate(tools.rows(points, 1))]
+    metrics = [Metric("m", row["loss"], 0, step) for step, row in enumerate(tools.rows(points, 1))]
     for at in range(0, points, 1000):
         client.log_batch(run, metrics=metrics[at : at + 1000])
     other = client.create_experiment("many")

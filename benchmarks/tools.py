@@ -155,10 +155,25 @@ TOOLS: dict[str, Callable[[], Tool]] = {
 }
 
 
+# Names as people give them; their length is most of what a row costs before it is packed.
+NAMES = (
+    "loss",
+    "accuracy",
+    "lr",
+    "epoch",
+    "grad_norm",
+    "train/loss",
+    "val/loss",
+    "val/accuracy",
+    "samples_per_s",
+    "loss_scale",
+)
+
+
 def rows(count: int, metrics: int, seed: int = 0) -> list[Row]:
     """Answer rows as a training loop logs them: curves with noise, of float32 precision, as frameworks give them."""
     noise = random.Random(seed)
-    names = [f"train/metric_{number}" for number in range(metrics)]
+    names = [*NAMES[:metrics], *(f"layer.{number}/grad_norm" for number in range(metrics - len(NAMES)))]
     found = []
     for step in range(count):
         level = math.exp(-step / max(count / 3, 1))
