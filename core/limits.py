@@ -13,6 +13,7 @@ MAX_BLOCK_BYTES = 256 << 20  # of one unpacked block: bounds what a hostile bloc
 # --- values -----------------------------------------------------------------------------
 MAX_VALUE_BYTES = 1 << 20  # of one encoded value (a string, say)
 MAX_KEY_CHARS = 1024
+MAX_STEP = 2**62  # either side of zero; beyond, the next step would not fit in 64 bits
 MAX_CONTROL_BYTES = 1 << 20  # of one config or summary patch
 
 # --- the keeper -------------------------------------------------------------------------

@@ -17,7 +17,7 @@ from .deferred import DeferredRow, defer
 from .errors import TrackerError, UsageError
 from .journal import Journal, StreamReader
 from .keeper import Keeper
-from .limits import FINISH_SEAL_SECONDS, FINISH_STALL_SECONDS, MAX_VALUE_BYTES
+from .limits import FINISH_SEAL_SECONDS, FINISH_STALL_SECONDS, MAX_STEP, MAX_VALUE_BYTES
 from .metrics import Definitions
 from .paths import RunPath
 from .record import Kind, encode_control
@@ -124,11 +124,13 @@ class Run:
                 elif commit is not False:
                     self._open_step = None
             else:
-                at = step if type(step) is int else self._step(step)
+                at = step if type(step) is int and -MAX_STEP <= step <= MAX_STEP else self._step(step)
                 if at > self._top:
                     self._top = at
                     self._auto = count(int(at) + 1)
                 self._open_step = None if commit else at
+            if type(data) is not dict and not isinstance(data, Mapping):
+                raise TypeError("not a dict")
             "".join(data)  # raises where a key is no text
             payload = encode((at, time_ns, data))
             if len(payload) > MAX_VALUE_BYTES:
@@ -136,13 +138,20 @@ class Run:
             else:
                 self._append(_ROW, payload)
         except Exception as error:  # whatever a value's own methods may raise
-            self._log_carefully(data, at, time_ns, error)
+            try:
+                self._log_carefully(data, at, time_ns, error)
+            except UsageError:  # only under strictness
+                raise
+            except Exception as fault:  # nothing we know of; but training must go on
+                self._complaints.say(f"a row could not be kept ({type(fault).__name__}: {fault}).")
 
     def _step(self, step: Any) -> int | float:
-        """Answer a step given as anything but an int, or raise."""
+        """Answer a step given as anything but a small enough int, or raise."""
         number = float(step) if isinstance(step, float) else step.item() if hasattr(step, "item") else step
         if isinstance(number, bool) or not isinstance(number, (int, float)) or number - number != 0:
-            raise UsageError(f"the step is {step!r}, not a finite number")
+            raise UsageError(f"is a {type(step).__name__} that is no finite number")
+        if not -MAX_STEP <= number <= MAX_STEP:
+            raise UsageError("is beyond 2**62")
         return number if isinstance(number, float) else int(number)
 
     def _log_carefully(self, data: Any, at: int | float | None, time_ns: int, error: Exception | None = None) -> None:
@@ -172,7 +181,12 @@ class Run:
         except Exception as error:  # the device has failed, or the value was deleted
             self._complaints.say(f"a row at step {row.step} could not be fetched from its device: {error}")
             return
-        for payload in careful(data, lambda part: encode((row.step, row.time_ns, part)), self._leave_out):
+        try:
+            parts = careful(data, lambda part: encode((row.step, row.time_ns, part)), self._leave_out)
+        except (UsageError, OnDevice) as error:  # in the keeper's thread there is nobody to raise to
+            self._complaints.say(f"a row at step {row.step} could not be kept: {error}")
+            return
+        for payload in parts:
             self._journal.append(_ROW, payload)
 
     def _leave_out(self, key: str, why: str) -> None:

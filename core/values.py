@@ -106,8 +106,11 @@ def careful(
     for key, value in list(data.items()):
         name = key
         if not isinstance(key, str):
-            name = str(key)
-            say(name, f"its key is the {type(key).__name__} {key!r}, not a text; it is kept as {name!r}")
+            name = _name_of(key)
+            say(name, f"its key is the {type(key).__name__} {name}, not a text; it is kept as {name!r}")
+        elif not _is_encodable(key):
+            name = key.encode(errors="backslashreplace").decode()
+            say(name, "its key has half a character in it, which is kept as its code")
         elif len(key) > MAX_KEY_CHARS:
             say(key[:40], f"its key has {len(key)} characters, at most {MAX_KEY_CHARS} are kept; the value is left out")
             continue
@@ -136,6 +139,21 @@ def careful(
     if part:
         parts.append(encode_part(part))
     return parts
+
+
+def _name_of(key: Any) -> str:
+    try:
+        return str(key).encode(errors="backslashreplace").decode()
+    except Exception:  # a key's own methods may raise anything at all
+        return f"<{type(key).__name__}>"
+
+
+def _is_encodable(key: str) -> bool:
+    try:
+        key.encode()
+    except UnicodeEncodeError:  # a lone surrogate
+        return False
+    return True
 
 
 def _checked(value: Any, depth: int) -> Any:
