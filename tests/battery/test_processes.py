@@ -125,7 +125,7 @@ WAYS = {
     signal.signal(signal.SIGALRM, handler)
     run = begin()
     number = 0
-    for _ in range(300):
+    for _ in range(60):
         try:
             signal.setitimer(signal.ITIMER_REAL, 0.0007)
             while True:
