@@ -53,6 +53,7 @@ class Metric(BaseModel):
     numeric: bool
     last_step: float | None
     x: str | None = Field(description="The step metric asked for by `define_metric`.")
+    hidden: bool = Field(description="Asked by `define_metric` to be left out of the automatic charts.")
 
 
 class Metrics(BaseModel):

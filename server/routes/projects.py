@@ -50,6 +50,7 @@ def metrics(entity: str, project: str, our: Annotated[Services, Depends(services
                     "runs": row.runs,
                     "points": row.points,
                     "numeric": row.numeric,
+                    "hidden": row.hidden,
                     "last_step": row.last_step,
                     "x": row.x,
                 }

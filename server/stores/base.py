@@ -126,7 +126,7 @@ class ProjectRow:
 
 @dataclass(frozen=True)
 class MetricRow:
-    """A key that some run of a project has logged; `x` is the step metric asked for by `define_metric`."""
+    """A key that some run of a project has logged; `define_metric` may ask for a step metric, or to hide it."""
 
     key: str
     runs: int
@@ -134,6 +134,7 @@ class MetricRow:
     numeric: bool
     last_step: int | float | None
     x: str | None
+    hidden: bool
 
 
 @dataclass(frozen=True)

@@ -206,6 +206,7 @@ class SqliteMetadata:
         runs_of = points = numeric = np.zeros(0, np.int64)
         last_step = np.zeros(0)
         asked: dict[str, str | None] = {}
+        hidden: set[str] = set()
         for view in sorted(self._views(entity, project, None), key=lambda view: view.created_ns):
             if view.trashed or view.metrics is None:
                 continue
@@ -222,10 +223,16 @@ class SqliteMetadata:
             axes = [body for body in view.document.registers.metrics if body.get("step_metric")]
             if axes:
                 asked.update(_asked(axes, names))
+            veils = [body for body in view.document.registers.metrics if body.get("hidden") is not None]
+            if veils:  # the newest run that says anything of a key decides
+                shown = {key: not body["hidden"] for key in names if (body := definition_of(key, veils)) is not None}
+                hidden = (hidden - shown.keys()) | {key for key, is_shown in shown.items() if not is_shown}
         columns = (runs_of.tolist(), points.tolist(), numeric.tolist(), last_step.tolist())
         rows = sorted(zip(places, *columns, strict=True))
         return [
-            MetricRow(key, of, count, charted > 0, int(step) if step.is_integer() else step, asked.get(key))
+            MetricRow(
+                key, of, count, charted > 0, int(step) if step.is_integer() else step, asked.get(key), key in hidden
+            )
             for key, of, count, charted, step in rows
         ]
 

@@ -37,7 +37,7 @@ def test_projects_count_runs_by_state(ui: Server) -> None:
 
 
 def test_metrics_of_a_project(ui: Server) -> None:
-    expected = [{"key": "loss", "runs": 1, "points": 10, "numeric": True, "last_step": 9, "x": None}]
+    expected = [{"key": "loss", "runs": 1, "points": 10, "numeric": True, "last_step": 9, "x": None, "hidden": False}]
 
     assert ui.get("/projects/local/demo/metrics")["metrics"] == expected
     assert ui.get("/projects/local/none/metrics")["metrics"] == []

@@ -239,6 +239,11 @@ def test_projects_and_their_metrics(stores: Stores) -> None:
     assert (metric.key, metric.runs, metric.points, metric.numeric, metric.last_step, metric.x) == (
         "loss", 3, 3, True, 2, "epoch",
     )  # fmt: skip
+    assert not metric.hidden
+    stores.metadata.apply(RUN, "s", [control(Kind.METRIC, 4, {"name": "lo*", "hidden": True})])
+    (metric,) = stores.metadata.project_metrics("local", "digits")
+
+    assert metric.hidden
 
 
 def test_a_forgotten_run_is_gone(stores: Stores) -> None:

@@ -309,6 +309,11 @@ export interface components {
          * @description A key that some run of the project has logged.
          */
         Metric: {
+            /**
+             * Hidden
+             * @description Asked by `define_metric` to be left out of the automatic charts.
+             */
+            hidden: boolean;
             /** Key */
             key: string;
             /** Last Step */

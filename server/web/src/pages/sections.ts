@@ -18,7 +18,7 @@ export function makeSections(metrics: readonly Metric[], filter: string): Sectio
   const matches = matcher(filter);
   const byName = new Map<string, Metric[]>();
   for (const metric of metrics) {
-    if (!metric.numeric || !matches(metric.key)) continue;
+    if (!metric.numeric || metric.hidden || !matches(metric.key)) continue;
     const slash = metric.key.indexOf("/");
     const name = slash > 0 ? metric.key.slice(0, slash) : "";
     const list = byName.get(name);
