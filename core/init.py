@@ -266,7 +266,12 @@ def _start_sender(run: Run, chosen: Resolved, root: Path, complaints: Complaints
 
     try:
         run._sender = Sender.for_journal(
-            run._journal, run.path_, HttpTransport(chosen.base_url, chosen.api_key), root=root, say=complaints.say
+            run._journal,
+            run.path_,
+            HttpTransport(chosen.base_url, chosen.api_key),
+            root=root,
+            say=complaints.say,
+            is_silent=complaints.is_silent,
         )
         run._sender.start()
     except (TrackerError, RuntimeError, OSError) as error:

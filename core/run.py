@@ -441,7 +441,7 @@ class Run:
         left = self._sender.finish(stall, getattr(self.settings, "finish_timeout", None))
         if not left.points:
             return None
-        return f"{left.points:,} points are still on this machine only. Send them with: {left.command}"
+        return f"{left.points:,} records are still on this machine only. Send them with: {left.command}"
 
     def __enter__(self) -> Run:
         """Answer the run."""
