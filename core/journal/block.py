@@ -219,11 +219,17 @@ def decode_row(payload: bytes) -> tuple[int | float, int, dict[str, Any]]:
 
 def flatten(data: dict[Any, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
     """Walk a nested dict as dotted keys; an empty dict stays a value."""
-    for key, value in data.items():
-        if type(value) is dict and value:
-            yield from flatten(value, f"{prefix}{key}.")
+    # No recursion: some Pythons encode deeper dicts than they can walk by calls.
+    open_dicts = [(prefix, iter(data.items()))]
+    while open_dicts:
+        before, items = open_dicts[-1]
+        for key, value in items:
+            if type(value) is dict and value:
+                open_dicts.append((f"{before}{key}.", iter(value.items())))
+                break
+            yield f"{before}{key}", value
         else:
-            yield f"{prefix}{key}", value
+            open_dicts.pop()
 
 
 def _columns(maps: Sequence[dict[str, Any]]) -> dict[str, Column]:
