@@ -15,7 +15,7 @@ import tracker.core.settings as module
 from tracker.core.errors import UsageError
 from tracker.core.settings import Resolved, Settings, config_root, project_file, resolve, user_file, variables
 
-PAGE = Path(module.__file__).parents[1] / "docs" / "settings.md"
+PAGE = Path(__file__).parents[2] / "docs" / "settings.md"
 reads_toml = pytest.mark.skipif(module._toml() is None, reason="no TOML parser in this Python")
 
 

@@ -197,7 +197,7 @@ def test_a_server_that_is_down_costs_nothing_but_a_bounded_finish(tmp_path: Path
     assert 1 < measured["finish_s"] < 4.5
     assert measured["start_s"] < 5
     assert "connection refused" in said
-    assert "points are still on this machine only. Send them with: tracker sync" in said
+    assert "records are still on this machine only. Send them with: tracker sync" in said
     assert said.count("connection refused") == 1
     process = sync(tmp_path, f"http://127.0.0.1:{server.port}")
     out, errors = process.communicate(timeout=60)
