@@ -95,7 +95,7 @@ class StreamReader:
         for index in range(_start(begun, self.cursor), len(files) if is_final else last + 1):
             path = files[index].path
             offset = self._hint[1] if self._hint and self._hint[0] == path else 0
-            for frame, end in _frames_of(path, offset, is_final or index < last):
+            for frame, end in _frames_of(path, offset, is_final or index < last, self.cursor):
                 if previous is not None and frame.seq > self.cursor + 1:
                     # The previous segment was the newest when it was listed, and has grown since it was read.
                     yield from self._new(late for late, _ in _frames_of(previous, 0, True))
@@ -192,7 +192,21 @@ def _start(begun: list[int], cursor: int) -> int:
     return start
 
 
-def _frames_of(path: Path, offset: int, is_final: bool) -> Iterator[tuple[Frame, int]]:
+def _frames_of(path: Path, offset: int, is_final: bool, last: int = 0) -> Iterator[tuple[Frame, int]]:
+    """Walk the frames of a segment behind an offset and a number, each with the offset to go on from afterwards."""
+    found = _found_in(path, offset, is_final)
+    for frame, end in found:
+        if last and frame.seq > last + 1:
+            # Damage. A piece of the file may also lie in the wrong place: by their numbers all find theirs.
+            rest = sorted([(frame, end), *found], key=lambda pair: pair[0].seq)
+            yield from ((other, offset) for other, _ in rest[:-1])
+            yield rest[-1][0], max(end for _, end in rest)
+            return
+        yield frame, end
+        last, offset = frame.last_seq, end
+
+
+def _found_in(path: Path, offset: int, is_final: bool) -> Iterator[tuple[Frame, int]]:
     with open(path, "rb", buffering=0) as file:
         if offset == 0:
             offset = segment_start(file.read(SEGMENT.size))

@@ -257,7 +257,7 @@ def test_what_cannot_be_kept_harms_only_itself(run, tmp_path, caplog, name):
         value.close()
 
     assert row["good"] == 2
-    if "value" not in row:
+    if not any(key.startswith("value") for key in row):
         assert sum("'value'" in message for message in caplog.messages) == 1
 
 

@@ -181,9 +181,9 @@ def test_a_segment_that_grew_after_it_was_read_loses_nothing(tmp_path, monkeypat
     two = write(folder, 2, b"", bytes(4096))
     original, calls = reading._frames_of, []
 
-    def frames_of(path: Path, offset: int, is_final: bool):
+    def frames_of(path: Path, *arguments):
         calls.append(path)
-        yield from original(path, offset, is_final)
+        yield from original(path, *arguments)
         if len(calls) == 1:
             one.write_bytes(encode_segment_header(0, 1) + rows_from(1, 2 + late))
             two.write_bytes(encode_segment_header(0, 1) + rows_from(3 + late, 2))
@@ -316,3 +316,18 @@ def test_following_a_writer_on_another_thread_misses_nothing(tmp_path, is_mapped
             break
 
     assert (seqs(found), lost(found)) == (list(range(1, total + 1)), 0)
+
+
+@pytest.mark.parametrize("first", [0, 3])
+def test_a_piece_in_the_wrong_place_finds_its_own(tmp_path, first):
+    """Frames of a later page that lie among earlier ones cost only what they overwrote, also when read in two steps."""
+    folder = folder_of(tmp_path)
+    frames = [encode_frame(Kind.ROW, seq, row(seq)) for seq in range(1, 201)]
+    moved = frames[:20] + frames[150:160] + frames[30:150] + frames[160:]
+    write(folder, 1, b"".join(moved))
+    reader = StreamReader(folder)
+    found = list(itertools.islice(reader.frames(), 25 + first))
+    rest = list(reader.frames())
+
+    assert [frame.seq for frame in found + rest] == [*range(1, 21), *range(31, 201)]
+    assert lost(entries(iter(found + rest))) == 10
