@@ -117,7 +117,9 @@ export async function patchRun(client: QueryClient, path: string): Promise<void>
   const list = client.getQueryData<InfiniteData<RunsPage, number>>(listKey);
   const isListed = list?.pages.some((page) => page.runs.some((run) => run.path === path)) ?? false;
   if (list && !isListed) {
+    // A run that is new, or in a list that is still on its way: its metrics may be new as well.
     void client.invalidateQueries({ queryKey: listKey });
+    void client.invalidateQueries({ queryKey: keys.metrics(entity, project) });
     return;
   }
   if (!list && client.getQueryData(keys.run(path)) === undefined) return;
