@@ -30,7 +30,7 @@ LOGGER = """
     while True:
         run.log({"n": number, "half": number / 2, "text": text})
         number += 1
-        struct.pack_into("<q", board, 0, number)
+        board[0:8] = struct.pack("<q", number)  # one store: pack_into would write zeros first
         if pace:
             time.sleep(pace)
 """
@@ -106,9 +106,9 @@ FINISHER = """
     run = begin()
     for number in range(8000):
         run.log({"n": number, "text": "y" * 400})
-    struct.pack_into("<q", board, 0, 8000)
+    board[0:8] = struct.pack("<q", 8000)
     run.finish()
-    struct.pack_into("<q", board, 8, 1)
+    board[8:16] = struct.pack("<q", 1)
     time.sleep(60)
 """
 
@@ -141,8 +141,8 @@ WORKERS = """
             while True:
                 run.log({"n": worker * 10**6 + number})
                 number += 1
-                struct.pack_into("<q", board, 8 * worker, number)
-    struct.pack_into("<q", board, 0, os.getpid())
+                board[8 * worker : 8 * worker + 8] = struct.pack("<q", number)
+    board[0:8] = struct.pack("<q", os.getpid())
     time.sleep(60)
 """
 

@@ -67,10 +67,10 @@ FLUSHER = """
     while True:
         run.log({"n": number, "time": time.monotonic(), "text": text})
         number += 1
-        struct.pack_into("<q", board, 8, number)
+        board[8:16] = struct.pack("<q", number)
         if number % 500 == 0 and sys.argv[4] == "flush":
             run.flush()
-            struct.pack_into("<q", board, 0, number)
+            board[0:8] = struct.pack("<q", number)
         time.sleep(0.0005)
 """
 
