@@ -12,7 +12,7 @@ import { Empty } from "../ui/notice";
 import { useShortcuts } from "../ui/shortcuts";
 import { FullScreen } from "./full-screen";
 import { Panel } from "./panel";
-import { makeRows, makeSections } from "./sections";
+import { makeRows, makeSections, type Section } from "./sections";
 
 const headHeight = 34;
 const panelHeight = 236;
@@ -30,12 +30,28 @@ interface PanelsProps {
   change: ChangeView;
 }
 
-export function Panels({ scope, metrics, runs, looks, view, change }: PanelsProps) {
+export function Panels(props: PanelsProps) {
+  const { metrics, view } = props;
+  const sections = useMemo(() => makeSections(metrics, view.metricFilter), [metrics, view.metricFilter]);
+  if (sections.length === 0) {
+    return (
+      <Empty
+        title={metrics.length === 0 ? "Nothing logged yet" : "No metric matches"}
+        {...(metrics.length === 0 ? { code: 'run.log({"loss": 0.5})' } : {})}
+      >
+        {metrics.length > 0 && <p>The search is a regular expression over metric names.</p>}
+      </Empty>
+    );
+  }
+  return <Wall {...props} sections={sections} />;
+}
+
+// A component of its own, mounted with its element: what measures an element looks for it once, when it is mounted.
+function Wall({ scope, metrics, runs, looks, view, change, sections }: PanelsProps & { sections: readonly Section[] }) {
   const wall = useRef<HTMLDivElement>(null);
   const width = useWidth(wall) - 2 * side;
   const columns = Math.max(1, Math.floor((width + gap) / (panelWidth + gap)));
   const [closed, toggleClosed] = useClosedSections(scope);
-  const sections = useMemo(() => makeSections(metrics, view.metricFilter), [metrics, view.metricFilter]);
   const rows = useMemo(() => makeRows(sections, closed, columns), [sections, closed, columns]);
   const order = useMemo(() => sections.flatMap((section) => section.metrics), [sections]);
 
@@ -63,16 +79,6 @@ export function Panels({ scope, metrics, runs, looks, view, change }: PanelsProp
     },
   });
 
-  if (order.length === 0) {
-    return (
-      <Empty
-        title={metrics.length === 0 ? "Nothing logged yet" : "No metric matches"}
-        {...(metrics.length === 0 ? { code: 'run.log({"loss": 0.5})' } : {})}
-      >
-        {metrics.length > 0 && <p>The search is a regular expression over metric names.</p>}
-      </Empty>
-    );
-  }
   const cell = (width - (columns - 1) * gap) / columns;
   const shared = { runs, looks, view, change };
   const full =
