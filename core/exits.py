@@ -78,6 +78,21 @@ def state_of(error: BaseException | None) -> dict[str, Any]:
     return {"state": "failed", "exit_code": 1, "reason": reason[:1000], "traceback": text}
 
 
+def is_from_handler(error: BaseException) -> bool:
+    """Answer whether an exception was raised by a signal handler of the user's, which interrupted us."""
+    codes = set()
+    for number in signal.valid_signals():
+        handler = signal.getsignal(number)
+        codes.add(getattr(getattr(handler, "__func__", handler), "__code__", None))
+    codes.discard(None)
+    trace = error.__traceback__
+    while trace is not None:
+        if trace.tb_frame.f_code in codes:
+            return True
+        trace = trace.tb_next
+    return False
+
+
 def in_notebook() -> bool:
     """Answer whether we run in a notebook's kernel, where the process outlives many runs."""
     ipython = sys.modules.get("IPython")

@@ -10,6 +10,7 @@ import threading
 import time
 from collections import deque
 from collections.abc import Callable
+from queue import Empty, SimpleQueue
 
 from .clock import Clock
 from .deferred import DeferredRow
@@ -40,7 +41,8 @@ class Keeper:
         self._complete = complete
         self._say = say
         self._deferred: deque[DeferredRow] = deque()
-        self._wake = threading.Event()
+        # A bell rather than an Event: a signal handler may ring it while it is being rung.
+        self._bell: SimpleQueue[None] = SimpleQueue()
         self._is_stopping = False
         self._synced_seq = -1
         self._beaten_seq = 0
@@ -52,32 +54,40 @@ class Keeper:
 
     def wake(self) -> None:
         """Look after the journal now rather than at the next second; costs well under a microsecond."""
-        self._wake.set()
+        self._bell.put(None)
 
     def defer(self, row: DeferredRow) -> bool:
         """Take a row that waits for a device; False when too many wait already, or there is no thread to complete it."""
         if len(self._deferred) >= MAX_DEFERRED_ROWS or self._is_stopping or not self._thread.is_alive():
             return False  # no thread: in a forked child
         self._deferred.append(row)
-        self._wake.set()
+        self._bell.put(None)
         return True
 
     def flush(self, timeout: float) -> bool:
         """Wait until no deferred row is left; answer whether that was so within `timeout` seconds."""
         limit = time.monotonic() + timeout
         while self._deferred and self._thread.is_alive() and time.monotonic() < limit:
-            self._wake.set()
+            self._bell.put(None)
             time.sleep(0.001)
         return not self._deferred
 
-    def stop(self, timeout: float) -> None:
-        """Complete what is deferred, and end; at most `timeout` seconds."""
+    def stop(self, timeout: float) -> bool:
+        """Complete what is deferred, have all of it on disk, and end.
+
+        Args:
+            timeout: Seconds to wait for that at most.
+
+        Returns:
+            Whether it came to its end: False where the disk, or a device, does not answer.
+        """
         self._is_stopping = True
-        self._wake.set()
+        self._bell.put(None)
         if self._thread.is_alive() and self._thread is not threading.current_thread():
             self._thread.join(timeout)
         if self._deferred:
             self._say(f"{len(self._deferred)} rows still waited for the device and are lost.")
+        return not self._thread.is_alive()
 
     def seal_closed(self, budget_seconds: float, breathe: Callable[[float], object]) -> None:
         """Seal closed segments, until there are none or the time is used up.
@@ -104,13 +114,13 @@ class Keeper:
             if self._deferred:
                 wait = min(wait, _DEFERRED_POLL_SECONDS)
             if wait > 0 and not self._is_stopping:
-                self._wake.wait(wait)
-            self._wake.clear()
+                self._listen(wait)
+            self._quieten()
             is_last = self._is_stopping
             try:
                 self._finish_deferred(wait_for_all=is_last)
                 self._prepare()
-                if time.monotonic() >= next_sync:
+                if is_last or time.monotonic() >= next_sync:
                     next_sync = time.monotonic() + SYNC_INTERVAL_SECONDS
                     self._sync()
                 if time.monotonic() >= next_beat:
@@ -124,9 +134,19 @@ class Keeper:
 
     def _breathe(self, seconds: float) -> None:
         time.sleep(seconds)
-        if self._wake.is_set():  # a new segment was begun: have the next one ready before sealing on
-            self._wake.clear()
+        if not self._bell.empty():  # a new segment was begun: have the next one ready before sealing on
+            self._quieten()
             self._prepare()
+
+    def _listen(self, seconds: float) -> None:
+        try:
+            self._bell.get(timeout=seconds)
+        except Empty:
+            return
+
+    def _quieten(self) -> None:
+        while not self._bell.empty():
+            self._bell.get()
 
     def _finish_deferred(self, wait_for_all: bool) -> None:
         while self._deferred and (wait_for_all or self._deferred[0].is_ready):

@@ -17,7 +17,7 @@ from .deferred import DeferredRow, defer
 from .errors import TrackerError, UsageError
 from .journal import Journal, StreamReader
 from .keeper import Keeper
-from .limits import FINISH_SEAL_SECONDS, FINISH_STALL_SECONDS, MAX_STEP, MAX_VALUE_BYTES
+from .limits import FINISH_KEEP_SECONDS, FINISH_SEAL_SECONDS, FINISH_STALL_SECONDS, MAX_STEP, MAX_VALUE_BYTES
 from .metrics import Definitions
 from .paths import RunPath
 from .record import Kind, encode_control
@@ -138,6 +138,8 @@ class Run:
             else:
                 self._append(_ROW, payload)
         except Exception as error:  # whatever a value's own methods may raise
+            if exits.is_from_handler(error):  # the user's own signal handler (a timeout, say) wants out
+                raise
             try:
                 self._log_carefully(data, at, time_ns, error)
             except UsageError:  # only under strictness
@@ -412,17 +414,24 @@ class Run:
             body = {"state": state, "exit_code": exit_code, "reason": reason, "traceback": traceback, "signal": signal}
             payload = encode_control(self._clock.now_ns(), body)
             self._append = self._refuse
-            if not self._journal.append(Kind.EXIT, payload):
+            is_inside = not self._journal.append(Kind.EXIT, payload)
+            if is_inside:
                 # A signal came in the middle of an append, and the process may be gone when we return.
                 self._journal.append_last(Kind.EXIT, payload)
             for end in self._on_end:
                 end(self)
-            self._keeper.stop(timeout=10.0)
-            try:
-                self._journal.sync()
-            except OSError as error:
-                self._complaints.say(f"the disk does not confirm the end of the run: {error}.")
+            # From within an append the keeper cannot get the journal, and waiting for it would be in vain.
+            is_kept = self._keeper.stop(timeout=0.5 if is_inside else FINISH_KEEP_SECONDS)
             left = self._send_rest()
+            if left is not None:
+                self._complaints.say(left)
+            if not is_kept:
+                if not is_inside:
+                    self._complaints.say(
+                        f"the disk under {self.folder} has not answered for {FINISH_KEEP_SECONDS:.0f} s. What was "
+                        "logged is with the operating system; a power cut could still take it."
+                    )
+                return
             try:
                 self._journal.close()
             except OSError as error:
@@ -431,8 +440,6 @@ class Run:
                 )
             if state in ("finished", "failed"):  # a dying process has no time for it
                 self._keeper.seal_closed(FINISH_SEAL_SECONDS, lambda _seconds: None)
-            if left is not None:
-                self._complaints.say(left)
 
     def _send_rest(self) -> str | None:
         if self._sender is None:

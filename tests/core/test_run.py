@@ -7,6 +7,7 @@ import decimal
 import enum
 import math
 import os
+import signal
 import threading
 from pathlib import Path
 from typing import Any
@@ -322,6 +323,29 @@ def test_logging_after_the_end_is_said(root: Path, said: Said) -> None:
 
     assert rows(root) == []
     assert "has ended" in said()
+
+
+def test_a_handler_of_the_user_may_leave_a_call(root: Path) -> None:
+    """An exception that a signal handler raises in mid-call is the user's, and passes."""
+
+    class Slow:
+        def item(self) -> float:
+            signal.raise_signal(signal.SIGUSR1)
+            return 1.0
+
+    def give_up(number: int, frame: Any) -> None:
+        raise TimeoutError("too long")
+
+    before = signal.signal(signal.SIGUSR1, give_up)
+    try:
+        with tracker.init(project="p", dir=root) as run:
+            with pytest.raises(TimeoutError):
+                run.log({"x": Slow()})
+            run.log({"x": 2.0})
+    finally:
+        signal.signal(signal.SIGUSR1, before)
+
+    assert [row["x"] for row in rows(root)] == [2.0]
 
 
 def test_a_folder_that_cannot_be_written_is_said_and_replaced(
