@@ -14,7 +14,7 @@ import time
 import venv
 from pathlib import Path
 
-from .harness import HERE, Bench, Figure, machine
+from .harness import HERE, PEERS, Bench, Figure, machine
 
 SUBJECTS = (
     "log_cost",
@@ -53,6 +53,8 @@ def main() -> int:
     text = _table([figure for _, figure in found], bench, where, options.quick)
     print(text)
     _keep(found, text, where)
+    if options.readme:
+        _into_readme([figure for _, figure in found], where)
     return 0
 
 
@@ -60,6 +62,7 @@ def _options() -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="python -m benchmarks", description=__doc__)
     parser.add_argument("subjects", nargs="*", choices=[[], *SUBJECTS], help="by default all")
     parser.add_argument("--quick", action="store_true", help="less of everything: minutes, and rougher figures")
+    parser.add_argument("--readme", action="store_true", help="put the figures that peers have too into the README")
     parser.add_argument("--no-peers", action="store_true", help="measure tracker alone")
     parser.add_argument("--peers-venv", help="a virtual environment that has the peers, or where to make one")
     parser.add_argument("--python", default=sys.executable, help="the interpreter that has tracker")
@@ -99,6 +102,22 @@ def _table(figures: list[Figure], bench: Bench, where: str, is_quick: bool) -> s
     if bench.skipped:
         lines += ["", "Left out:", "", *(f"- {reason}" for reason in bench.skipped)]
     return "\n".join(lines)
+
+
+def _into_readme(figures: list[Figure], where: str) -> None:
+    lines = [
+        f"| {time.strftime('%Y-%m-%d')} | tracker | {' | '.join(PEERS)} |",
+        f"| --- | ---: {'| ---: ' * len(PEERS)}|",
+    ]
+    for one in figures:
+        if one.peers and one.ours is not None:
+            cells = [_number(one.peers[peer], one.digits) if peer in one.peers else "–" for peer in PEERS]
+            lines.append(f"| {one.name} | **{_number(one.ours, one.digits)}** | {' | '.join(cells)} |")
+    lines += ["", f"Measured on {where}."]
+    page = HERE.parent / "README.md"
+    before, begin, rest = page.read_text(encoding="utf-8").partition("<!-- benchmarks: begin -->\n")
+    _, end, after = rest.partition("<!-- benchmarks: end -->")
+    page.write_text(before + begin + "\n".join(lines) + "\n" + end + after, encoding="utf-8")
 
 
 def _number(value: float, digits: int) -> str:

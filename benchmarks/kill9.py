@@ -21,11 +21,11 @@ def figures(bench: Bench) -> list[Figure]:
     note = ""
     chance = random.Random(20)
     for tool in ("tracker", "tracker write(2)", *PEERS):
-        kills = bench.pick(200, 20) if tool.startswith("tracker") else bench.pick(10, 3)
+        kills = {"tracker": bench.pick(200, 20), "tracker write(2)": bench.pick(50, 10)}.get(tool, bench.pick(8, 3))
         acked = gone = 0
         try:
             for _ in range(kills):
-                done, kept = _kill(bench, tool, chance.uniform(0.02, 0.6))
+                done, kept = _kill(bench, tool, chance.uniform(0.01, 0.4))
                 acked += done
                 gone += done - kept
         except Skipped as reason:
