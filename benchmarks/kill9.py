@@ -37,7 +37,7 @@ def figures(bench: Bench) -> list[Figure]:
     peers = {tool: value for tool, value in lost.items() if tool in PEERS}
     found = [Figure("SIGKILL: acknowledged points lost, %", lost.get("tracker"), peers, 0, note=note)]
     if "tracker write(2)" in lost:
-        found.append(Figure("the same, by `write(2)`", lost["tracker write(2)"], peers, 0))
+        found.append(Figure("the same, by `write(2)`", lost["tracker write(2)"], {}, 0))
     return found
 
 

@@ -39,7 +39,7 @@ def figures(bench: Bench) -> list[Figure]:
         )
         found.append(Figure(f"`log()` p50, {metrics} {plural}, ÷ json+write", ours, peers, target, note=note))
         if "tracker write(2)" in values:
-            found.append(Figure(f"the same, {metrics} {plural}, by `write(2)`", ratio("tracker write(2)"), peers, 2.0))
+            found.append(Figure(f"the same, {metrics} {plural}, by `write(2)`", ratio("tracker write(2)"), {}, 2.0))
         if metrics == 10 and ours is not None:
             tails = {tool: median([x["p99"] / x["p50"] for x in many]) for tool, many in values.items()}
             stalls = {tool: median([x["longest"] / 1e6 for x in many]) for tool, many in values.items()}
