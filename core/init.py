@@ -8,7 +8,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from . import exits, resume
+from . import capture, exits, resume
 from .clock import Clock
 from .complaints import Complaints, is_strict, tell
 from .config import Config
@@ -207,6 +207,7 @@ def _begin(chosen: Resolved, values: dict[str, Any], allow: bool, complaints: Co
     _start_sender(run, chosen, root, complaints)
     enter(run)
     exits.watch(run)
+    capture.begin(run, chosen)
     resume.remember(folder.parent, run.id, "running")
     if not chosen.quiet:
         _greet(run, root, complaints)

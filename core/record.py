@@ -28,6 +28,10 @@ class Kind(IntEnum):
     EXIT = 22
     REWIND = 23
     LOST = 24
+    ARTIFACT = 25
+    FILE = 26
+    CONSOLE = 27
+    ENVIRONMENT = 28
 
 
 class Control(msgspec.Struct, frozen=True):

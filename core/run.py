@@ -76,6 +76,7 @@ class Run:
         self._state: str | None = None
         self._ending = threading.RLock()
         self._on_end: list[Callable[[Run], None]] = []
+        self._captured: list[Callable[[], None]] = []  # what ends each part of `capture`
         self._alerted: dict[str, int] = {}
         self._definitions = Definitions()
         self._config = config
@@ -410,6 +411,8 @@ class Run:
             if self._state is not None or os.getpid() != self._pid:
                 return
             self._state = state
+            while self._captured:  # while what they still have to say can be kept
+                self._captured.pop()()
             self._keeper.flush(timeout=10.0)
             body = {"state": state, "exit_code": exit_code, "reason": reason, "traceback": traceback, "signal": signal}
             payload = encode_control(self._clock.now_ns(), body)

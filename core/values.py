@@ -16,12 +16,21 @@ import msgspec
 from .limits import MAX_KEY_CHARS, MAX_PAYLOAD_BYTES, MAX_VALUE_BYTES
 
 BIG_INT = 1  # msgpack extension: an integer beyond 64 bits, big-endian, two's complement
+REFERENCE = 2  # msgpack extension: a map in msgpack, one value for all that it holds
 _PLAIN = (type(None), bool, float, str)
 _MAX_DEPTH = 32
 
 
 class Unstorable(Exception):
     """A value that cannot be kept; the text says why."""
+
+
+class Reference(dict[str, Any]):
+    """A value of a row that stands for something bulky: an image, a table, a histogram.
+
+    It has a `_type`; where there are bytes, their `digest`, `size` and `format`. Unlike other dicts it is one value:
+    it is never taken apart into dotted names.
+    """
 
 
 class OnDevice(Exception):
@@ -229,6 +238,9 @@ def _plain(value: Any, limit: int, depth: int) -> Any:
 def _from_extension(code: int, data: memoryview) -> Any:
     if code == BIG_INT:
         return int.from_bytes(data, "big", signed=True)
+    if code == REFERENCE:
+        body = decode(data)
+        return Reference(body) if type(body) is dict else body
     return f"<extension {code}>"
 
 
@@ -247,18 +259,21 @@ def readable(value: Any) -> Any:
     if isinstance(value, list):
         return [readable(item) for item in value]
     if isinstance(value, dict):
-        return {str(key): readable(item) for key, item in value.items()}
+        items = {str(key): readable(item) for key, item in value.items()}
+        return Reference(items) if type(value) is Reference else items
     if value is None or isinstance(value, (bool, int, float, str)):
         return value
     return value.isoformat() if hasattr(value, "isoformat") else str(value)
 
 
 def encodable(value: Any) -> Any:
-    """Answer a readable value in the form msgpack can hold: big integers as extensions."""
+    """Answer a readable value in the form msgpack can hold: big integers and references as extensions."""
     if type(value) is int:
         return _integer(value)
     if type(value) is list:
         return [encodable(item) for item in value]
     if type(value) is dict:
         return {key: encodable(item) for key, item in value.items()}
+    if type(value) is Reference:
+        return msgspec.msgpack.Ext(REFERENCE, encode({key: encodable(item) for key, item in value.items()}))
     return value
