@@ -23,6 +23,7 @@ from .names import from_folder
 from .paths import RunPath, streams
 from .processes import is_alive
 from .record import Control, Kind
+from .samples import is_sample, without_samples
 
 # What a row carries besides its values: step, seconds since the epoch, seconds since the run began.
 STEP, TIMESTAMP, RUNTIME = "_step", "_timestamp", "_runtime"
@@ -66,7 +67,8 @@ class StoredRun:
         exit: The body of the EXIT of the latest training process, if it said goodbye.
         created_ns, heard_ns: Times of the first and of the last record.
         lost: Records that were dropped or damaged.
-        rows: Visible rows in order of writing.
+        rows: Visible rows in order of writing, without samples of the machine.
+        samples: The samples, in order of writing.
     """
 
     path: RunPath
@@ -82,6 +84,7 @@ class StoredRun:
     heard_ns: int = 0
     lost: int = 0
     rows: list[Row] = field(default_factory=list)
+    samples: list[Row] = field(default_factory=list)
 
     @property
     def state(self) -> str:
@@ -173,7 +176,14 @@ def read_run(folder: Path) -> StoredRun:
     run.heard_ns = max(times, default=0)
     for _, _, control in controls:
         apply(run, control)
-    run.rows = visible(rows, [(number, c) for _, number, c in controls if c.kind == Kind.REWIND])
+    for row in visible(rows, [(number, c) for _, number, c in controls if c.kind == Kind.REWIND]):
+        logged = without_samples(row.values)
+        if logged is row.values:
+            run.rows.append(row)
+            continue
+        run.samples.append(row._replace(values={key: row.values[key] for key in filter(is_sample, row.values)}))
+        if logged is not None:
+            run.rows.append(row._replace(values=logged))
     return run
 
 

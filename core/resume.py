@@ -15,6 +15,7 @@ from .journal import Block, Entry, Journal, StreamReader
 from .names import random_id, to_folder
 from .paths import RunPath, streams
 from .record import Control, Kind, encode_control
+from .samples import logged_steps, without_samples
 from .values import encodable, encode
 
 if TYPE_CHECKING:
@@ -180,7 +181,7 @@ def read_previous(folder: Path) -> Previous | None:
         is_writer = False
         for entry in _entries(stream):
             if isinstance(entry, Block):
-                last = max(last, max(entry.steps))
+                last = max(last, max(logged_steps(entry), default=last))
                 run.heard_ns = max(run.heard_ns, entry.times[-1])
                 is_writer = True
                 continue
@@ -223,7 +224,9 @@ def copy_history(source: Path, step: int | float, journal: Journal) -> None:
     rewinds = _rewinds(found)
     sources = [_visible_rows(number, stream, rewinds, step) for number, stream in enumerate(found)]
     for row in merge(*sources, key=lambda each: each.written):
-        journal.append(Kind.ROW, encode((row.step, row.time_ns, encodable(row.values))))
+        values = without_samples(row.values)  # they tell of the machine that the other run had
+        if values is not None:
+            journal.append(Kind.ROW, encode((row.step, row.time_ns, encodable(values))))
 
 
 def earlier(folder: Path, stream_id: str) -> Iterator[Entry]:

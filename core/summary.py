@@ -13,6 +13,7 @@ from .journal import Block, Entry
 from .journal.block import flatten
 from .metrics import Definitions, summarise
 from .record import Control, Kind
+from .samples import is_sample
 from .values import plain
 
 
@@ -181,6 +182,8 @@ class Summary(MutableMapping[str, Any]):
 
     def _take_rows(self, block: Block) -> None:
         for key, column in block.columns.items():
+            if is_sample(key):
+                continue
             first, last = 0, len(block) - 1
             if column.present is not None:
                 first, last = column.present.find(1), column.present.rfind(1)

@@ -145,6 +145,7 @@ class RunDetail(Run):
     fields: Values = Field(description="What else the run told of itself: pid, program, ...")
     lost: int = Field(description="Records that were dropped, or could not be read.")
     trashed: bool
+    system_metrics: Values = Field(description="The last sample of the machine, by key.")
 
 
 class RunPatch(BaseModel):

@@ -24,6 +24,7 @@ from ..errors import StorageError
 from ..journal import Block
 from ..paths import RunPath, index_folder
 from ..progress import Progress
+from ..samples import Stream
 from .changes import edit, put_back, throw_away
 from .source import Page, Project, RunInfo
 
@@ -114,20 +115,26 @@ class LocalSource:
             "exit": None if found.exit is None else dict(found.exit),
             "fields": dict(found.run.fields),
             "lost": found.lost,
+            "system_metrics": dict(found.samples),
         }
         return _info(found.run, found.trashed, details)
 
-    def metrics(self, entity: str, project: str) -> list[dict[str, Any]]:
-        """Answer the keys that runs of the project have logged."""
+    def metrics(self, entity: str, project: str, stream: Stream = "default") -> list[dict[str, Any]]:
+        """Answer the keys that runs of the project have logged, or those of samples of the machine."""
         self._catch_up()
-        return [asdict(row) for row in self._stores.metadata.project_metrics(entity, project)]
+        return [asdict(row) for row in self._stores.metadata.project_metrics(entity, project, stream)]
 
     def history(
-        self, path: RunPath, keys: Sequence[str] | None, low: float | None, high: float | None
+        self,
+        path: RunPath,
+        keys: Sequence[str] | None,
+        low: float | None,
+        high: float | None,
+        stream: Stream = "default",
     ) -> Iterator[Block]:
         """Walk all rows in order of step."""
         self._catch_up_with(path)
-        return self._stores.metrics.history(path, keys, low, high)
+        return self._stores.metrics.history(path, keys, low, high, stream=stream)
 
     def edit(self, path: RunPath, changes: Mapping[str, Any]) -> None:
         """Change name, notes, tags, group, config or summary: written to the run's journal, as all else."""

@@ -15,10 +15,11 @@ from ..journal import Block, scan
 from ..limits import CONNECT_TIMEOUT_SECONDS
 from ..paths import RunPath
 from ..record import Kind
+from ..samples import Stream
 from .source import Page, Project, RunInfo
 
 _CHUNK_BYTES = 1 << 20
-_DETAILS = ("streams", "alerts", "metrics", "exit", "fields", "lost")
+_DETAILS = ("streams", "alerts", "metrics", "exit", "fields", "lost", "system_metrics")
 _MAX_SAFE_INT = 2**53
 
 
@@ -84,16 +85,25 @@ class HttpSource:
         except _NotThere:
             return None
 
-    def metrics(self, entity: str, project: str) -> list[dict[str, Any]]:
-        """Answer the keys that runs of the project have logged."""
-        answer = self._json("GET", f"/projects/{quote(entity, safe='')}/{quote(project, safe='')}/metrics")
+    def metrics(self, entity: str, project: str, stream: Stream = "default") -> list[dict[str, Any]]:
+        """Answer the keys that runs of the project have logged, or those of samples of the machine."""
+        answer = self._json(
+            "GET", f"/projects/{quote(entity, safe='')}/{quote(project, safe='')}/metrics", params={"stream": stream}
+        )
         return list(answer["metrics"])
 
     def history(
-        self, path: RunPath, keys: Sequence[str] | None, low: float | None, high: float | None
+        self,
+        path: RunPath,
+        keys: Sequence[str] | None,
+        low: float | None,
+        high: float | None,
+        stream: Stream = "default",
     ) -> Iterator[Block]:
         """Walk all rows in order of step, as they arrive."""
-        query = {"keys": None if keys is None else list(keys), "min_step": low, "max_step": high}
+        query: dict[str, Any] = {"keys": None if keys is None else list(keys), "min_step": low, "max_step": high}
+        if stream != "default":  # older servers know no other
+            query["stream"] = stream
         answer = self._ask("GET", f"/runs/{_encoded(path)}/history", params=query, stream=True)
         try:
             yield from _blocks(answer.iter_content(_CHUNK_BYTES))

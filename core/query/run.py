@@ -140,13 +140,18 @@ class Run:
         return dict(self.summary)
 
     @property
+    def system_metrics(self) -> dict[str, Any]:
+        """The last sample of the machine, by key (`system/cpu.percent`, ...), as in W&B."""
+        return dict(self.details.get("system_metrics") or {})
+
+    @property
     def metadata(self) -> dict[str, Any]:
         """What the run told of its machine and program (pid, program, ...)."""
         return dict(self.details.get("fields") or {})
 
     @property
     def details(self) -> Mapping[str, Any]:
-        """What only the answer for a single run holds: streams, alerts, metrics, exit, fields, lost."""
+        """What only the answer for a single run holds: streams, alerts, metrics, exit, fields, lost, system_metrics."""
         if not self._info.details:
             info = self._source.run(self._info.path)
             if info is not None:
@@ -190,16 +195,22 @@ class Run:
             keys: Only these metrics, and only rows that have any of them.
             x_axis: Order the rows by this: `_step`, `_timestamp`, `_runtime` or a metric; rows without it are left out.
             pandas: Answer a DataFrame where pandas is installed.
-            stream: Accepted as in W&B; there is one history only.
+            stream: "default" for what was logged, "system" for the samples of the machine, as in W&B: in order of
+                time, and none of them joined. Samples named in `keys` come with the default stream, too.
 
         Returns:
             A DataFrame, or a list of dicts. `_step`, `_timestamp` (seconds since the epoch) and `_runtime` (seconds
             since the run began) come first. Rows of equal step are one.
 
+        Raises:
+            UsageError: There is no such stream.
+
         Example:
             run.history(keys=["loss"])
         """
-        table = self._table(keys, x_axis)
+        if stream not in ("default", "system"):
+            raise UsageError(f"the stream is {stream!r}; it can be 'default' or 'system'.")
+        table = self._samples(keys, x_axis) if stream == "system" else self._table(keys, x_axis)
         if samples is not None:
             table = table.sampled(samples)
         if pandas and _has("pandas"):
@@ -213,7 +224,7 @@ class Run:
         min_step: int | float | None = None,
         max_step: int | float | None = None,
     ) -> Iterator[dict[str, Any]]:
-        """Walk all rows in flat memory.
+        """Walk all rows in flat memory; samples of the machine only where `keys` names them.
 
         Args:
             keys: Only these metrics, and only rows that have all of them, as in W&B.
@@ -272,6 +283,15 @@ class Run:
 
         wanted = None if keys is None else [*_names(keys), x_axis]
         return Table.from_blocks(self._blocks(wanted), self._info.created_ns, _logged(wanted)).ordered_by(x_axis)
+
+    def _samples(self, keys: Sequence[str] | None, x_axis: str) -> Table:
+        from .table import Table  # numpy: only for who asks for rows
+
+        wanted = None if keys is None else [*_names(keys), x_axis]
+        logged = _logged(wanted)
+        blocks = self._source.history(self._info.path, logged, None, None, "system")
+        table = Table.from_blocks(blocks, self._info.created_ns, logged, is_joined=False)
+        return table.ordered_by(TIMESTAMP if x_axis == STEP else x_axis)
 
     # --- changing it ---------------------------------------------------------------------
 

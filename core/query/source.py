@@ -8,6 +8,7 @@ from typing import Any, Protocol
 
 from ..journal import Block
 from ..paths import RunPath
+from ..samples import Stream
 
 
 @dataclass(frozen=True)
@@ -25,7 +26,7 @@ class RunInfo:
         last_step: The largest step.
         points: Values logged.
         trashed: Whether it is in the trash.
-        details: What only the answer for a single run holds: streams, alerts, metrics, exit, fields, lost.
+        details: What only the answer for a single run holds: streams, alerts, metrics, exit, fields, lost, system_metrics.
     """
 
     path: RunPath
@@ -98,14 +99,19 @@ class Source(Protocol):
         """Answer one run with its details; None where there is none."""
         ...
 
-    def metrics(self, entity: str, project: str) -> list[dict[str, Any]]:
-        """Answer the keys that runs of the project have logged."""
+    def metrics(self, entity: str, project: str, stream: Stream = "default") -> list[dict[str, Any]]:
+        """Answer the keys that runs of the project have logged, or those of samples of the machine."""
         ...
 
     def history(
-        self, path: RunPath, keys: Sequence[str] | None, low: float | None, high: float | None
+        self,
+        path: RunPath,
+        keys: Sequence[str] | None,
+        low: float | None,
+        high: float | None,
+        stream: Stream = "default",
     ) -> Iterator[Block]:
-        """Walk all rows in order of step; with `keys`, those that have any of them."""
+        """Walk all rows in order of step; with `keys`, those that have any of them, else all of the stream."""
         ...
 
     def edit(self, path: RunPath, changes: Mapping[str, Any]) -> None:

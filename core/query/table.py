@@ -57,8 +57,17 @@ class Table:
         return len(self.steps)
 
     @classmethod
-    def from_blocks(cls, blocks: Iterable[Block], start_ns: int, keys: Sequence[str] | None = None) -> Table:
-        """Join blocks as the stores and the server give them: ordered by step, equal steps in order of writing."""
+    def from_blocks(
+        cls, blocks: Iterable[Block], start_ns: int, keys: Sequence[str] | None = None, *, is_joined: bool = True
+    ) -> Table:
+        """Join blocks as the stores and the server give them: ordered by step, equal steps in order of writing.
+
+        Args:
+            blocks: The rows.
+            start_ns: When the run began.
+            keys: Only these, and only rows that have any of them.
+            is_joined: Make one of rows of equal step.
+        """
         found = list(blocks)
         wanted = None if keys is None else set(keys)
         parts: dict[str, list[tuple[np.ndarray, np.ndarray]]] = {key: [] for key in keys or ()}
@@ -83,7 +92,7 @@ class Table:
         table = cls(steps, times, columns, start_ns)
         if keys is not None:
             table = table.select(_any_row(columns.values(), len(steps)))
-        return table._joined()
+        return table._joined() if is_joined else table
 
     def _joined(self) -> Table:
         """Answer the table with rows of equal step made one: for each key the last value counts."""

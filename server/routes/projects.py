@@ -8,6 +8,7 @@ from fastapi import APIRouter, Depends, HTTPException
 
 from ...core.errors import UsageError
 from ...core.names import check_name
+from ...core.samples import Stream
 from ..models import Metrics, Projects
 from ..services import Services, services
 from ..wire import Json
@@ -36,10 +37,10 @@ def projects(our: Annotated[Services, Depends(services)]) -> Json:
 
 
 @router.get("/projects/{entity}/{project}/metrics", response_model=Metrics)
-def metrics(entity: str, project: str, our: Annotated[Services, Depends(services)]) -> Json:
-    """List the keys that runs of the project have logged."""
+def metrics(entity: str, project: str, our: Annotated[Services, Depends(services)], stream: Stream = "default") -> Json:
+    """List the keys that runs of the project have logged, or with `stream=system` those of samples of the machine."""
     try:
-        rows = our.index.metadata.project_metrics(check_name(entity, "entity"), check_name(project, "project"))
+        rows = our.index.metadata.project_metrics(check_name(entity, "entity"), check_name(project, "project"), stream)
     except UsageError:
         raise HTTPException(404, "there is no such project.") from None
     return Json(

@@ -12,6 +12,7 @@ from starlette.responses import Response, StreamingResponse
 from ...core.errors import UsageError
 from ...core.journal import Block
 from ...core.paths import RunPath
+from ...core.samples import Stream
 from ..gate.security import FRAMES
 from ..limits import HISTORY_PIECE_BYTES, MAX_RUNS_PER_PAGE
 from ..models import Run, RunDetail, RunPatch, Runs, Trashed
@@ -109,11 +110,12 @@ def history(
     keys: Annotated[list[str] | None, Query(description="Only these, and only rows that have one of them.")] = None,
     min_step: float | None = None,
     max_step: float | None = None,
+    stream: Annotated[Stream, Query(description="What was logged, or the samples of the machine.")] = "default",
 ) -> Response:
     """Read all rows, unsampled, in order of step: a stream of BLOCK frames."""
     if not our.index.has(path):
         raise HTTPException(404, "there is no such run.")
-    blocks = our.index.metrics.history(path, keys, min_step, max_step)
+    blocks = our.index.metrics.history(path, keys, min_step, max_step, stream=stream)
     first = next(blocks, None)  # what can be refused is refused before the answer begins
     return StreamingResponse(_frames(first, blocks), media_type=FRAMES)
 

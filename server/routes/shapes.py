@@ -59,6 +59,7 @@ def detail_shape(detail: RunDetail) -> dict[str, Any]:
         "fields": jsonable(detail.run.fields),
         "lost": detail.lost,
         "trashed": detail.trashed,
+        "system_metrics": jsonable(detail.samples),
     }
 
 

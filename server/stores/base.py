@@ -17,6 +17,7 @@ import numpy as np
 from ...core.errors import StorageError
 from ...core.journal import Block, Entry
 from ...core.paths import RunPath
+from ...core.samples import Stream
 
 State = Literal["running", "finished", "failed", "killed", "crashed", "preempted"]
 
@@ -102,6 +103,7 @@ class RunDetail:
         metrics: Bodies of METRIC records, one per name, in order of first definition.
         exit: Of the latest main stream.
         lost: Records that were dropped, or could not be read.
+        samples: The last sample of the machine, by key.
     """
 
     run: RunRow
@@ -111,6 +113,7 @@ class RunDetail:
     exit: Mapping[str, Any] | None
     lost: int
     trashed: bool
+    samples: Mapping[str, Any] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -210,8 +213,8 @@ class MetadataStore(Protocol):
         """Answer all projects that have runs, the last active first."""
         ...
 
-    def project_metrics(self, entity: str, project: str) -> Sequence[MetricRow]:
-        """Answer all keys that runs of the project have logged, sorted."""
+    def project_metrics(self, entity: str, project: str, stream: Stream = "default") -> Sequence[MetricRow]:
+        """Answer all keys that runs of the project have logged, or those of samples of the machine, sorted."""
         ...
 
     def edit(self, path: RunPath, changes: Mapping[str, Any], *, time_ns: int | None = None) -> bool:
@@ -278,13 +281,13 @@ class MetricStore(Protocol):
     def keys(self, path: RunPath) -> Mapping[str, Mapping[str, Any]]:
         """Answer each key's statistics, hidden rows left out.
 
-        By key: points, numeric (points that can be charted), finite, nan, posinf, neginf, min, max, mean (None where
+        Those of samples (`system/...`) are among them. By key: points, numeric (points that can be charted), finite, nan, posinf, neginf, min, max, mean (None where
         nothing is finite), first, last (values as logged), last_step, last_time_ns, last_seq.
         """
         ...
 
     def totals(self, path: RunPath) -> tuple[int, int | float | None]:
-        """Answer the run's points, and the largest step among its rows."""
+        """Answer the run's points, and the largest step among its rows; samples do not count."""
         ...
 
     def series(
@@ -322,15 +325,17 @@ class MetricStore(Protocol):
         high: float | None = None,
         *,
         with_hidden: bool = False,
+        stream: Stream = "default",
     ) -> Iterator[Block]:
         """Walk all rows, unsampled, in order of step (equal steps: in order of writing).
 
         Args:
             path: The run.
-            keys: Only these, and only rows that have one of them; None for all.
+            keys: Only these, and only rows that have one of them; None for all of the stream.
             low: Smallest step wanted, inclusive.
             high: Largest step wanted, inclusive.
             with_hidden: Also rows that a rewind has hidden.
+            stream: What `keys=None` means: all that was logged, or all samples of the machine.
 
         Yields:
             Blocks whose `first_seq` merely counts the rows from 1 on.

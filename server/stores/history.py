@@ -14,6 +14,7 @@ import numpy as np
 
 from ...core.journal import Block
 from ...core.limits import BLOCK_ROWS
+from ...core.samples import Stream, is_sample
 from .rewinds import visible
 from .rows import Rows, span
 from .source import Slab, Source
@@ -30,8 +31,13 @@ def walk(
     low: float | None,
     high: float | None,
     with_hidden: bool,
+    of: Stream,
 ) -> Iterator[Block]:
     """Yield the rows in blocks; see `MetricStore.history`."""
+    names = state.stats.names[: state.stats.count]
+    samples = [key for key in names if is_sample(key)] if keys is None else []
+    if keys is None and of == "system":
+        keys = samples
     places = None
     if keys is not None:
         places = [place for key in dict.fromkeys(keys) if (place := state.stats.place(key)) is not None]
@@ -46,7 +52,12 @@ def walk(
     held: list[tuple[int, Rows]] = []
     seq = 1
     for index, (_, stream, piece) in enumerate(closed):
-        rows = source.slab_rows(db, state.id, piece, state.stats, places) if isinstance(piece, Slab) else piece
+        if isinstance(piece, Rows):
+            rows = piece.logged() if samples and keys is None else piece
+        elif samples and keys is None:
+            rows = _logged(source, db, state, piece, samples)
+        else:
+            rows = source.slab_rows(db, state.id, piece, state.stats, places)
         rows = _wanted(rows, keys, low, high)
         if not with_hidden:
             rows = visible(state.rewinds, stream, rows)
@@ -57,6 +68,27 @@ def walk(
         if ready is not None:
             yield from ready.blocks(seq, BLOCK_ROWS)
             seq += len(ready)
+
+
+def _logged(source: Source, db: sqlite3.Connection, state: RunState, slab: Slab, samples: Sequence[str]) -> Rows:
+    """Read a slab without its samples; of those only as much as tells them from rows that are empty."""
+    known = state.stats
+    chosen = set(samples)
+    places = [place for place in range(known.count) if known.names[place] not in chosen]
+    rows = source.slab_rows(db, state.id, slab, known, places)
+    is_empty = np.ones(len(rows), np.bool_)
+    for column in rows.cells.values():
+        is_empty[slice(None) if column.at is None else column.at] = False
+    is_sampled = np.zeros(len(rows), np.bool_)
+    for key in samples:
+        if not (is_empty & ~is_sampled).any():
+            break
+        place = known.place(key)
+        cells = None if place is None else source.cells(db, state.id, place, slab.id, slab.rows)
+        if cells is not None:
+            is_sampled[slice(None) if cells.at is None else cells.at] = True
+    gone = is_empty & is_sampled
+    return rows.pick(np.flatnonzero(~gone)) if gone.any() else rows
 
 
 def _wanted(rows: Rows, keys: Sequence[str] | None, low: float | None, high: float | None) -> Rows:

@@ -8,6 +8,7 @@ from typing import Any
 import msgspec
 import numpy as np
 
+from ...core.samples import is_sample
 from ...core.values import encodable, from_extension
 from .rows import Floats, Ints, Rows, Table
 
@@ -84,13 +85,17 @@ class KeyStats:
         """Take rows into the statistics."""
         if not len(rows):
             return
-        steps = rows.steps if rows.steps.dtype == np.int64 else rows.steps[np.isfinite(rows.steps)]
+        start = int(rows.times.min())
+        self.first_time = start if self.first_time is None else min(self.first_time, start)
+        has_samples = any(map(is_sample, rows.cells))
+        logged = rows.logged_at() if has_samples else None  # where the rows that are no samples stand
+        steps = rows.steps if logged is None else rows.steps[logged]
+        self.rows += len(steps)
+        if steps.dtype != np.int64:
+            steps = steps[np.isfinite(steps)]
         if len(steps):
             top = steps.max().item()
             self.max_step = top if self.max_step is None else max(self.max_step, top)
-        start = int(rows.times.min())
-        self.first_time = start if self.first_time is None else min(self.first_time, start)
-        self.rows += len(rows)
         if not rows.cells:
             return
         places = self.add(rows.cells)
@@ -111,7 +116,10 @@ class KeyStats:
             parts = [column.numbers()[0] for column in columns]
             self._numbers(places, np.concatenate(parts), np.fromiter(map(len, parts), np.int64, len(parts)))
         self.fields["points"][places] += sizes
-        self.points += int(sizes.sum())
+        if has_samples:
+            self.points += sum(size for key, size in zip(rows.cells, sizes.tolist(), strict=True) if not is_sample(key))
+        else:
+            self.points += int(sizes.sum())
         self._note_last(places, last, lasts, rows)
         self._note_first(places, first, firsts, rows)
 

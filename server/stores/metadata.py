@@ -15,6 +15,7 @@ import sqlalchemy as sa
 from ...core.errors import UsageError
 from ...core.journal import Entry
 from ...core.paths import RunPath
+from ...core.samples import Stream, is_sample
 from ...core.values import from_extension
 from .applying import FIND_ALERTS, FIND_CURSOR, FIND_ROW, FIND_RUN, FIND_STREAMS, apply_edit, apply_entries
 from .base import MetricRow, ProjectRow, RunDetail, RunPage, State, StreamRow
@@ -22,7 +23,7 @@ from .edits import edit_records
 from .filters import parse_filter, parse_order, sort_key
 from .metrics import RunState, SqliteMetrics
 from .states import latest_main
-from .summary import definition_of
+from .summary import definition_of, last_samples
 from .tables import Tables, alerts, runs, streams
 from .views import Document, View, stream_row
 
@@ -175,6 +176,7 @@ class SqliteMetadata:
             exit=main.exit if main else None,
             lost=row.lost,
             trashed=view.trashed,
+            samples=last_samples(metrics.keys if metrics else {}),
         )
 
     def state(self, path: RunPath, *, now_ns: int | None = None) -> State | None:
@@ -200,8 +202,8 @@ class SqliteMetadata:
             rows.append(ProjectRow(entity, project, len(views), states, max(view.updated_ns for view in views)))
         return sorted(rows, key=lambda row: (-(row.last_activity_ns or 0), row.entity, row.project))
 
-    def project_metrics(self, entity: str, project: str) -> list[MetricRow]:
-        """Answer all keys that runs of the project have logged, sorted."""
+    def project_metrics(self, entity: str, project: str, stream: Stream = "default") -> list[MetricRow]:
+        """Answer all keys that runs of the project have logged, or those of samples of the machine, sorted."""
         places: dict[str, int] = {}
         runs_of = points = numeric = np.zeros(0, np.int64)
         last_step = np.zeros(0)
@@ -228,7 +230,8 @@ class SqliteMetadata:
                 shown = {key: not body["hidden"] for key in names if (body := definition_of(key, veils)) is not None}
                 hidden = (hidden - shown.keys()) | {key for key, is_shown in shown.items() if not is_shown}
         columns = (runs_of.tolist(), points.tolist(), numeric.tolist(), last_step.tolist())
-        rows = sorted(zip(places, *columns, strict=True))
+        wants_samples = stream == "system"
+        rows = sorted(row for row in zip(places, *columns, strict=True) if is_sample(row[0]) is wants_samples)
         return [
             MetricRow(
                 key, of, count, charted > 0, int(step) if step.is_integer() else step, asked.get(key), key in hidden

@@ -20,6 +20,7 @@ import msgspec
 from ...core.journal import Block, Entry
 from ...core.paths import RunPath
 from ...core.record import Control, Kind
+from ...core.samples import Stream
 from .base import Series
 from .buckets import bucketed
 from .chunks import SLAB_ROWS, pack_axes, pack_chunk
@@ -345,12 +346,13 @@ class SqliteMetrics:
         high: float | None = None,
         *,
         with_hidden: bool = False,
+        stream: Stream = "default",
     ) -> Iterator[Block]:
         """Walk all rows, unsampled, in order of step (equal steps: in order of writing)."""
         with self._db.read() as db:
             state = self._state(db, path)
             if state is not None:
-                yield from walk(self._source, db, state, keys, low, high, with_hidden)
+                yield from walk(self._source, db, state, keys, low, high, with_hidden, stream)
 
     def close(self) -> None:
         """Let the file go."""

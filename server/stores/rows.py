@@ -13,6 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ...core.journal import Block, Column
+from ...core.samples import is_sample
 from ...core.values import encodable, from_extension
 
 Ints = NDArray[np.int64]
@@ -225,6 +226,21 @@ class Rows:
         for column in cells.values():
             has[column.at] = True
         return replace(self, cells=cells).pick(np.flatnonzero(has))
+
+    def logged(self) -> Rows:
+        """Answer the rows without samples of the machine, and without the rows that are nothing else."""
+        logged = {key: column for key, column in self.cells.items() if not is_sample(key)}
+        if len(logged) == len(self.cells):
+            return self
+        return replace(self, cells=logged).pick(self.logged_at())
+
+    def logged_at(self) -> Ints:
+        """Answer the indices of the rows that are not samples alone."""
+        found = np.zeros((2, len(self)), np.bool_)
+        for key, column in self.cells.items():
+            found[int(is_sample(key)), slice(None) if column.at is None else column.at] = True
+        logged, sampled = found
+        return np.flatnonzero(logged | ~sampled)
 
     def blocks(self, first_seq: int, size: int) -> Iterator[Block]:
         """Cut the rows into blocks of at most `size` rows, numbered from `first_seq` on."""
