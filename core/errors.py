@@ -4,7 +4,9 @@
     ├── UsageError        a call that cannot work as written (also a ValueError)
     ├── MissingFramework  an optional package is not installed (also an ImportError)
     ├── StorageError      the folder, the disk or a file in it does not serve (also an OSError)
-    │   └── FormatError   bytes that are no journal, or of a newer format
+    │   ├── FormatError   bytes that are no journal or manifest, or of a newer format
+    │   ├── DamagedBlob   bytes that are no longer what their digest says
+    │   └── OffsetError   a piece of a blob that does not begin where the last one ended
     └── TransportError    the server cannot be reached or refuses
 
 After `init()` has returned none of them reaches the training loop, unless `TRACKER_STRICT=1`.
@@ -30,7 +32,33 @@ class StorageError(TrackerError, OSError):
 
 
 class FormatError(StorageError):
-    """Bytes that are no journal of ours, or one of a newer format."""
+    """Bytes that are no journal or manifest of ours, or one of a newer format."""
+
+
+class DamagedBlob(StorageError):
+    """Bytes on disk are no longer what their digest says; the file was set aside, so the blob is missing now.
+
+    Args:
+        message: What happened, in one sentence.
+        digest: Of the blob.
+    """
+
+    def __init__(self, message: str, digest: str) -> None:
+        super().__init__(message)
+        self.digest = digest
+
+
+class OffsetError(StorageError):
+    """A piece of a blob does not begin where the last one ended.
+
+    Args:
+        message: What happened, in one sentence.
+        held: How many bytes are there: where the next piece begins.
+    """
+
+    def __init__(self, message: str, held: int) -> None:
+        super().__init__(message)
+        self.held = held
 
 
 class TransportError(TrackerError):

@@ -50,5 +50,17 @@ FINISH_STALL_SECONDS = 10.0  # finish() returns this long after the server last 
 FINISH_KEEP_SECONDS = 10.0  # for the disk to confirm the end of a run
 FINISH_SEAL_SECONDS = 2.0  # what is not sealed by then stays open, and is just as readable
 
+# --- blobs ------------------------------------------------------------------------------
+MAX_BLOB_BYTES = 64 << 20  # of one blob that is read into memory; larger files are cut into several
+PACK_LEVEL = 1  # of zstd: as fast as the disk; 3 packs text hardly better at two thirds of the speed
+PACK_SAMPLE_BYTES = 64 << 10  # packed first, to see whether packing pays
+PACK_WORTH = 0.9  # packed to more than this, bytes are kept as they are
+MIN_PACK_BYTES = 256  # a file takes a block of the disk anyway
+TOUCH_INTERVAL_SECONDS = (
+    3600.0  # how old the time of a blob in use may grow; `tracker gc` spares what is younger than a day
+)
+SYNC_ONE_BY_ONE = 16  # new files; beyond, the file system is asked once for all it holds
+DRAFT_KEEP_SECONDS = 7 * 86_400.0  # half-arrived blobs, and drafts of another machine
+
 # --- complaints -------------------------------------------------------------------------
 COMPLAINT_INTERVAL_SECONDS = 60.0  # the same fault is said at most this often

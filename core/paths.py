@@ -53,6 +53,21 @@ class RunPath(NamedTuple):
         return root / to_folder(self.entity) / to_folder(self.project) / to_folder(self.id)
 
 
+def blobs_folder(root: Path) -> Path:
+    """Answer where the bytes lie that all runs share: chunks of artifacts, and manifests."""
+    return root / ".blobs"
+
+
+def artifacts_folder(root: Path) -> Path:
+    """Answer where the versions of artifacts lie."""
+    return root / ".artifacts"
+
+
+def run_blobs(run_folder: Path) -> Path:
+    """Answer where the bytes of a run's own lie: media, parts of tables, named files."""
+    return run_folder / "blobs"
+
+
 def streams(run_folder: Path) -> list[Path]:
     """Answer the folders of a run's streams, oldest first."""
     try:

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from ...core.blobs import FolderBlobs
 from .base import GapError, RunDetail, RunPage, RunRow, Series, Stores, StreamRow
-from .blobs import FolderBlobs
 from .database import DamagedError
 from .metadata import SqliteMetadata
 from .metrics import SqliteMetrics

@@ -14,6 +14,7 @@ from typing import Any, BinaryIO, Literal, Protocol
 
 import numpy as np
 
+from ...core.blobs import Stored
 from ...core.errors import StorageError
 from ...core.journal import Block, Entry
 from ...core.paths import RunPath
@@ -352,10 +353,12 @@ class MetricStore(Protocol):
 
 
 class BlobStore(Protocol):
-    """Bytes named by their digest."""
+    """Bytes named by their digest; `core.blobs.FolderBlobs` is the embedded one, and says more of each method."""
 
-    def put(self, source: BinaryIO, digest: str | None = None) -> str:
-        """Keep the bytes; answer their digest (sha256, hex).
+    def put(
+        self, source: BinaryIO | bytes | memoryview, digest: str | None = None, *, compress: bool | None = None
+    ) -> str:
+        """Keep the bytes; answer their digest (BLAKE3, hex).
 
         Raises:
             StorageError: The bytes have another digest than the one announced.
@@ -363,11 +366,55 @@ class BlobStore(Protocol):
         ...
 
     def open(self, digest: str) -> BinaryIO:
-        """Open the bytes; FileNotFoundError where there are none."""
+        """Open the plain bytes; FileNotFoundError where there are none."""
+        ...
+
+    def read(self, digest: str) -> bytes:
+        """Answer the plain bytes, checked; DamagedBlob where they are others by now."""
+        ...
+
+    def size(self, digest: str) -> int:
+        """Answer how many the plain bytes are."""
+        ...
+
+    def stored(self, digest: str) -> tuple[Path, bool]:
+        """Answer the file, and whether it is packed (zstd)."""
         ...
 
     def has(self, digest: str) -> bool:
         """Answer whether the bytes are kept."""
+        ...
+
+    def missing(self, digests: Iterable[str]) -> list[str]:
+        """Answer those that are not kept."""
+        ...
+
+    def remove(self, digest: str) -> None:
+        """Remove a blob, if it is there."""
+        ...
+
+    def walk(self) -> Iterator[Stored]:
+        """Walk all blobs."""
+        ...
+
+    def touch(self, digests: Iterable[str]) -> None:
+        """Say that blobs are used again."""
+        ...
+
+    def sync(self) -> None:
+        """Return when the disk has what was put."""
+        ...
+
+    def held(self, digest: str) -> int:
+        """Answer how many bytes of an unfinished arrival are there."""
+        ...
+
+    def arrive(self, digest: str, offset: int, data: bytes) -> int:
+        """Take the next piece; answer how many bytes are there now; OffsetError where it is another one."""
+        ...
+
+    def complete(self, digest: str) -> None:
+        """Check what has arrived, and give it its name; StorageError where the bytes are others."""
         ...
 
 

@@ -2,31 +2,31 @@
 
 from __future__ import annotations
 
-import hashlib
 import io
 from pathlib import Path
 
 import pytest
 
+from tracker.core.blobs import digest_of
 from tracker.core.errors import StorageError
 from tracker.server.stores import Stores
 
 
 def test_bytes_come_back_by_their_digest(stores: Stores) -> None:
-    """What is put is found under the SHA-256 of its bytes, twice the same."""
+    """What is put is found under the BLAKE3 digest of its bytes, twice the same."""
     data = bytes(range(256)) * 5000
     digest = stores.blobs.put(io.BytesIO(data))
-    assert digest == stores.blobs.put(io.BytesIO(data), digest) == hashlib.sha256(data).hexdigest()
+    assert digest == stores.blobs.put(io.BytesIO(data), digest) == digest_of(data)
     with stores.blobs.open(digest) as file:
         assert data == file.read()
     assert stores.blobs.has(digest)
-    assert [digest] == [path.name for path in (stores.folder / "blobs").rglob("*") if path.is_file()]
+    assert [f"{digest}.zst"] == [path.name for path in (stores.folder / "blobs").rglob("*") if path.is_file()]
 
 
 def test_other_bytes_than_announced_are_refused(stores: Stores) -> None:
     """Nothing is kept of bytes whose digest is another one."""
     with pytest.raises(StorageError, match="digest"):
-        stores.blobs.put(io.BytesIO(b"one"), hashlib.sha256(b"two").hexdigest())
+        stores.blobs.put(io.BytesIO(b"one"), digest_of(b"two"))
 
     assert not [path for path in (stores.folder / "blobs").rglob("*") if path.is_file()]
 

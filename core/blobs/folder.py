@@ -1,0 +1,446 @@
+"""A folder of blobs: each in a file named by its digest, plain or packed.
+
+A file that has its name is whole: it is written under another name first. What a power cut may have taken from files
+that were not synced yet is met on reading, by the digest.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import os
+import re
+import threading
+import time
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+from typing import BinaryIO, NamedTuple
+
+from ..errors import DamagedBlob, FormatError, OffsetError, StorageError
+from ..limits import DRAFT_KEEP_SECONDS, TOUCH_INTERVAL_SECONDS
+from ..paths import host_name
+from ..processes import is_alive
+from . import packing
+from .digests import check_digest, digest_of, is_digest, new_digest
+from .syncing import sync_files
+
+_PACKED = ".zst"
+_PIECE_BYTES = 1 << 20
+_DRAFTS = ".drafts"
+_ARRIVING = ".arriving"
+_DAMAGED = ".damaged"
+_BINARY = getattr(os, "O_BINARY", 0) | getattr(os, "O_CLOEXEC", 0)  # Windows would translate line ends
+_DRAFT_NAME = re.compile(r"(?P<host>.*)-(?P<pid>\d+)-(?P<mark>[0-9a-f]+)-\d+")
+
+
+class Stored(NamedTuple):
+    """A blob as it lies in its folder."""
+
+    digest: str
+    path: Path
+    size: int  # bytes on disk
+    mtime: float  # seconds since the epoch: when it was written, or touched
+
+
+class FolderBlobs:
+    """Blobs in a folder. Threads may share one; so may processes, and machines.
+
+    Args:
+        folder: Where; made at the first `put`.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self._lock = threading.Lock()
+        self._fresh: dict[Path, None] = {}  # named, and not known to be on disk
+        self._made: set[Path] = set()
+        self._mark = ""
+        self._count = 0
+
+    # --- keeping ------------------------------------------------------------------------
+
+    def put(
+        self, source: BinaryIO | bytes | memoryview, digest: str | None = None, *, compress: bool | None = None
+    ) -> str:
+        """Keep bytes; answer their digest. What is there already is not written again.
+
+        Args:
+            source: The bytes, or what they are read from.
+            digest: What they are announced as.
+            compress: Whether to pack them; None: where it pays.
+
+        Raises:
+            StorageError: The folder cannot be written, or the bytes have another digest than the one announced.
+        """
+        if isinstance(source, (bytes, bytearray, memoryview)):
+            return self._put_bytes(source, digest, compress)
+        with self._refusing():
+            name, fd = self._draft()
+            try:
+                with os.fdopen(fd, "w+b") as file:
+                    found = _copied(source, file)
+                    _check(found, digest)
+                    if self.has(found):
+                        self._again(found)
+                        return found
+                    size = file.tell()
+                    is_packed = self._packed_beside(name, file, size, compress)
+                self._name(Path(f"{name}{_PACKED}") if is_packed else name, found, is_packed)
+            finally:
+                _remove(name)
+                _remove(Path(f"{name}{_PACKED}"))
+        return found
+
+    def put_file(self, path: Path, digest: str | None = None, *, move: bool = False) -> str:
+        """Keep a file's bytes; answer their digest.
+
+        Args:
+            path: The file.
+            digest: What its bytes are announced as.
+            move: The file is not wanted any more, and on the same disk it is renamed instead of copied.
+
+        Raises:
+            StorageError: It cannot be read, the folder cannot be written, or the digest is another one.
+        """
+        try:
+            with open(path, "rb") as source:
+                if not move:
+                    return self.put(source, digest)
+                found = _digest_of_file(source)
+                _check(found, digest)
+                if not self.has(found):
+                    with self._refusing():
+                        if self._taken(path, found):
+                            return found
+                    source.seek(0)
+                    self.put(source, found)
+                else:
+                    self._again(found)
+        except OSError as error:
+            if isinstance(error, StorageError):
+                raise
+            raise _storage_error(f"{path} cannot be kept as a blob", error) from error
+        _remove(path)
+        return found
+
+    def touch(self, digests: Iterable[str]) -> None:
+        """Say that blobs are used again, so that they are not taken for rubbish; what is not there is passed over."""
+        for digest in digests:
+            with contextlib.suppress(OSError):
+                self._again(digest)
+
+    def sync(self) -> None:
+        """Return when the disk has all that was put through this object.
+
+        Raises:
+            StorageError: It does not confirm.
+        """
+        with self._lock:
+            fresh, self._fresh = self._fresh, {}
+        if not fresh:
+            return
+        try:
+            sync_files(self.folder, list(fresh))
+        except OSError as error:
+            with self._lock:
+                self._fresh = {**fresh, **self._fresh}
+            raise _storage_error(f"the disk does not confirm what was written to {self.folder}", error) from error
+
+    def remove(self, digest: str) -> None:
+        """Remove a blob, if it is there."""
+        for path in self._places(digest):
+            with contextlib.suppress(FileNotFoundError):
+                path.unlink()
+
+    # --- reading ------------------------------------------------------------------------
+
+    def has(self, digest: str) -> bool:
+        """Answer whether the bytes are kept."""
+        return is_digest(digest) and any(path.is_file() for path in self._places(digest))
+
+    def missing(self, digests: Iterable[str]) -> list[str]:
+        """Answer those that are not kept, each once, in the order given."""
+        return [digest for digest in dict.fromkeys(digests) if not self.has(digest)]
+
+    def open(self, digest: str) -> BinaryIO:
+        """Open the plain bytes; they are not checked.
+
+        Raises:
+            FileNotFoundError: There are none.
+        """
+        path, is_packed = self.stored(digest)
+        file = open(path, "rb")  # noqa: SIM115 - the caller closes it
+        return packing.open_packed(file) if is_packed else file
+
+    def read(self, digest: str) -> bytes:
+        """Answer the plain bytes, checked against their digest.
+
+        Raises:
+            FileNotFoundError: There are none.
+            DamagedBlob: They are others by now; the file was set aside, so that the blob is missing from now on.
+        """
+        path, is_packed = self.stored(digest)
+        data = path.read_bytes()
+        try:
+            plain = packing.unpacked(data) if is_packed else data
+        except FormatError:
+            plain = b""
+        else:
+            if digest_of(plain) == digest:
+                return plain
+        self._set_aside(path)
+        raise DamagedBlob(f"the blob {digest} in {self.folder} is damaged; it was set aside as {_DAMAGED}.", digest)
+
+    def size(self, digest: str) -> int:
+        """Answer how many the plain bytes are.
+
+        Raises:
+            FileNotFoundError: There are none.
+        """
+        path, is_packed = self.stored(digest)
+        if not is_packed:
+            return path.stat().st_size
+        with open(path, "rb") as file:
+            return packing.plain_size(file.read(packing.HEAD_BYTES))
+
+    def stored(self, digest: str) -> tuple[Path, bool]:
+        """Answer the file, and whether it is packed (one zstd frame), for sending it as it is.
+
+        Raises:
+            FileNotFoundError: There is none.
+        """
+        plain, packed = self._places(digest)
+        if plain.is_file():
+            return plain, False
+        if packed.is_file():
+            return packed, True
+        raise FileNotFoundError(f"there is no blob {digest} in {self.folder}.")
+
+    def walk(self) -> Iterator[Stored]:
+        """Walk all blobs, in no particular order."""
+        for folder in _entries(self.folder):
+            if len(folder.name) != 2 or not folder.is_dir():
+                continue
+            for entry in _entries(Path(folder.path)):
+                digest = entry.name.removesuffix(_PACKED)
+                if is_digest(digest):
+                    with contextlib.suppress(OSError):
+                        stat = entry.stat()
+                        yield Stored(digest, Path(entry.path), stat.st_size, stat.st_mtime)
+
+    # --- arriving in pieces -------------------------------------------------------------
+
+    def held(self, digest: str) -> int:
+        """Answer how many bytes of an unfinished arrival are there."""
+        try:
+            return self._arriving(digest).stat().st_size
+        except FileNotFoundError:
+            return 0
+
+    def arrive(self, digest: str, offset: int, data: bytes) -> int:
+        """Take the next piece; answer how many bytes are there now.
+
+        Raises:
+            OffsetError: It does not begin where the last one ended.
+            StorageError: It cannot be written, or `digest` is none.
+        """
+        with self._refusing():
+            path = self._arriving(digest)
+            self._make(path.parent)
+            fd = os.open(path, os.O_WRONLY | os.O_CREAT | _BINARY, 0o644)
+            try:
+                held = os.fstat(fd).st_size
+                if offset != held:
+                    raise OffsetError(f"a piece of {digest} begins at {offset}, {held} bytes are there.", held)
+                # At its place, not at the end: two that send the same blob then write the same bytes.
+                os.lseek(fd, offset, os.SEEK_SET)
+                try:
+                    _write(fd, data)
+                except OSError:
+                    os.ftruncate(fd, offset)
+                    raise
+                return offset + len(data)
+            finally:
+                os.close(fd)
+
+    def complete(self, digest: str) -> None:
+        """Check what has arrived, and give it its name.
+
+        Raises:
+            StorageError: The bytes have another digest; they are gone, so that they can be sent anew.
+        """
+        if self.has(digest):
+            self._again(digest)
+            _remove(self._arriving(digest))
+            return
+        with self._refusing():
+            path = self._arriving(digest)
+            try:
+                self.put_file(path, digest, move=True)
+            except OSError as error:
+                if not isinstance(error.__cause__, FileNotFoundError):
+                    _remove(path)
+                raise
+
+    # --- cleaning -----------------------------------------------------------------------
+
+    def clean(self) -> int:
+        """Remove what processes that are gone have left half written, and old arrivals; answer how many files."""
+        count = 0
+        host = _host()
+        oldest = time.time() - DRAFT_KEEP_SECONDS
+        for name in (_DRAFTS, _ARRIVING):
+            for entry in _entries(self.folder / name):
+                match = _DRAFT_NAME.fullmatch(entry.name.removesuffix(_PACKED))
+                with contextlib.suppress(OSError):
+                    is_dead = match is not None and match["host"] == host and not is_alive(int(match["pid"]))
+                    if is_dead or entry.stat().st_mtime < oldest:
+                        os.unlink(entry.path)
+                        count += 1
+        return count
+
+    # --- inside -------------------------------------------------------------------------
+
+    def _put_bytes(self, data: bytes | bytearray | memoryview, digest: str | None, compress: bool | None) -> str:
+        found = digest_of(data)
+        _check(found, digest)
+        with self._refusing():
+            if self.has(found):
+                self._again(found)
+                return found
+            packed = packing.packed(data, compress)
+            name, fd = self._draft()
+            try:
+                try:
+                    _write(fd, data if packed is None else packed)
+                finally:
+                    os.close(fd)
+                self._name(name, found, packed is not None)
+            except BaseException:
+                _remove(name)
+                raise
+        return found
+
+    def _packed_beside(self, name: Path, file: BinaryIO, size: int, compress: bool | None) -> bool:
+        with open(f"{name}{_PACKED}", "xb") as target:
+            return packing.pack_file(file, target, size, compress)
+
+    def _taken(self, path: Path, digest: str) -> bool:
+        """Rename a file to its blob; False where it is on another disk."""
+        self._make(self.folder / digest[:2])
+        try:
+            self._name(path, digest, False)
+        except OSError as error:
+            if isinstance(error, PermissionError) or error.errno == errno.EXDEV:
+                return False
+            raise
+        return True
+
+    def _name(self, draft: Path, digest: str, is_packed: bool) -> None:
+        target = self.folder / digest[:2] / (digest + _PACKED if is_packed else digest)
+        self._make(target.parent)
+        try:
+            os.replace(draft, target)
+        except PermissionError:
+            if not self.has(digest):  # Windows: another has put it, and somebody reads it just now
+                raise
+            _remove(draft)
+        with self._lock:
+            self._fresh[target] = None
+
+    def _again(self, digest: str) -> None:
+        """Note that a blob is used again."""
+        path, _ = self.stored(digest)
+        age = time.time() - path.stat().st_mtime
+        if age > TOUCH_INTERVAL_SECONDS:
+            os.utime(path)
+        else:  # perhaps another process has put it, and not synced it yet
+            with self._lock:
+                self._fresh[path] = None
+
+    def _set_aside(self, path: Path) -> None:
+        with contextlib.suppress(OSError):
+            self._make(self.folder / _DAMAGED)
+            os.replace(path, self.folder / _DAMAGED / path.name)
+
+    def _places(self, digest: str) -> tuple[Path, Path]:
+        folder = self.folder / check_digest(digest)[:2]
+        return folder / digest, folder / (digest + _PACKED)
+
+    def _arriving(self, digest: str) -> Path:
+        return self.folder / _ARRIVING / check_digest(digest)
+
+    def _draft(self) -> tuple[Path, int]:
+        with self._lock:
+            if not self._mark or self._mark.split("-")[-2] != str(os.getpid()):  # a forked child has its own
+                self._mark = f"{_host()}-{os.getpid()}-{os.urandom(4).hex()}"
+            self._count += 1
+            name = f"{self._mark}-{self._count}"
+        folder = self.folder / _DRAFTS
+        self._make(folder)
+        path = folder / name
+        return path, os.open(path, os.O_RDWR | os.O_CREAT | os.O_EXCL | _BINARY, 0o644)
+
+    def _make(self, folder: Path) -> None:
+        if folder not in self._made:
+            folder.mkdir(parents=True, exist_ok=True)
+            self._made.add(folder)
+
+    @contextlib.contextmanager
+    def _refusing(self) -> Iterator[None]:
+        try:
+            yield
+        except OSError as error:
+            self._made.clear()  # perhaps the folder was removed under us
+            if isinstance(error, StorageError):
+                raise
+            raise _storage_error(f"a blob cannot be kept in {self.folder}", error) from error
+
+
+def _storage_error(what: str, error: OSError) -> StorageError:
+    found = StorageError(f"{what}: {error}.")
+    found.errno = error.errno  # a full disk is told from other trouble by it
+    return found
+
+
+def _check(found: str, announced: str | None) -> None:
+    if announced is not None and announced != found:
+        raise StorageError(f"the bytes have the digest {found}, announced was {announced}; send them again.")
+
+
+def _copied(source: BinaryIO, target: BinaryIO) -> str:
+    digest = new_digest()
+    while piece := source.read(_PIECE_BYTES):
+        digest.update(piece)
+        target.write(piece)
+    return digest.hexdigest()
+
+
+def _digest_of_file(source: BinaryIO) -> str:
+    digest = new_digest()
+    while piece := source.read(_PIECE_BYTES):
+        digest.update(piece)
+    return digest.hexdigest()
+
+
+def _write(fd: int, data: bytes | bytearray | memoryview) -> None:
+    rest = memoryview(data)
+    while rest:
+        rest = rest[os.write(fd, rest) :]
+
+
+def _entries(folder: Path) -> list[os.DirEntry[str]]:
+    try:
+        with os.scandir(folder) as entries:
+            return list(entries)
+    except OSError:
+        return []
+
+
+def _remove(path: Path) -> None:
+    with contextlib.suppress(OSError):
+        path.unlink()
+
+
+def _host() -> str:
+    return re.sub(r"[^A-Za-z0-9.]+", "_", host_name())
