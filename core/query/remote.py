@@ -16,11 +16,11 @@ from ..limits import CONNECT_TIMEOUT_SECONDS
 from ..paths import RunPath
 from ..record import Kind
 from ..samples import Stream
+from ..wire import from_json, to_json
 from .source import Page, Project, RunInfo
 
 _CHUNK_BYTES = 1 << 20
 _DETAILS = ("streams", "alerts", "metrics", "exit", "fields", "lost", "system_metrics")
-_MAX_SAFE_INT = 2**53
 
 
 class HttpSource:
@@ -229,31 +229,3 @@ def _info(run: Mapping[str, Any]) -> RunInfo:
         trashed=bool(run.get("trashed")),
         details={key: run[key] for key in _DETAILS if key in run},
     )
-
-
-def to_json(value: Any) -> Any:
-    """Answer `value` as the HTTP API wants it: what JSON has no number for goes as an object."""
-    if isinstance(value, float) and value - value != 0:
-        return {"$float": "nan" if value != value else "inf" if value > 0 else "-inf"}
-    if type(value) is int and not -_MAX_SAFE_INT <= value <= _MAX_SAFE_INT:
-        return {"$int": str(value)}
-    if isinstance(value, Mapping):
-        return {str(key): to_json(item) for key, item in value.items()}
-    if isinstance(value, (list, tuple)):
-        return [to_json(item) for item in value]
-    return value
-
-
-def from_json(value: Any) -> Any:
-    """Turn what `to_json` made back."""
-    if type(value) is dict:
-        if len(value) == 1:
-            ((key, item),) = value.items()
-            if key == "$float":
-                return float(item)
-            if key == "$int":
-                return int(item)
-        return {key: from_json(item) for key, item in value.items()}
-    if type(value) is list:
-        return [from_json(item) for item in value]
-    return value
