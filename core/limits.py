@@ -64,3 +64,8 @@ DRAFT_KEEP_SECONDS = 7 * 86_400.0  # half-arrived blobs, and drafts of another m
 
 # --- complaints -------------------------------------------------------------------------
 COMPLAINT_INTERVAL_SECONDS = 60.0  # the same fault is said at most this often
+
+# --- artifacts --------------------------------------------------------------------------
+MAX_VERSION_BYTES = 4 << 20  # of the file of one version: its metadata, above all
+MAX_METADATA_BYTES = 1 << 20  # of an artifact's metadata, as JSON
+MAX_LEDGER_LINE_BYTES = 2 << 20  # of one line of a collection's ledger; longer ones are passed over
