@@ -28,6 +28,9 @@ if TYPE_CHECKING:
     from tracker.core.errors import TrackerError as TrackerError
     from tracker.core.errors import TransportError as TransportError
     from tracker.core.errors import UsageError as UsageError
+    from tracker.core.media.histogram import Histogram as Histogram
+    from tracker.core.media.text import Markdown as Markdown
+    from tracker.core.media.text import Text as Text
     from tracker.core.query import Api as Api
     from tracker.core.run import Run as Run
     from tracker.core.settings import Settings as Settings
@@ -52,6 +55,9 @@ _NAMES = {
     "Summary": "summary",
     "Settings": "settings",
     "Api": "query",
+    "Histogram": "media.histogram",
+    "Text": "media.text",
+    "Markdown": "media.text",
     "TrackerError": "errors",
     "UsageError": "errors",
     "MissingFramework": "errors",

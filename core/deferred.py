@@ -7,6 +7,7 @@ returned, not before: the price of not waiting.
 
 from __future__ import annotations
 
+import math
 import sys
 from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple
@@ -55,22 +56,33 @@ def defer(data: Mapping[Any, Any]) -> dict[Any, Any]:
 
 
 def _fetch(value: Any) -> Pending:
+    pending = fetch(value)
+
+    def get() -> Any:
+        whole = pending.get()
+        return whole.item() if math.prod(getattr(whole, "shape", ())) == 1 else whole
+
+    return Pending(pending.is_ready, get)
+
+
+def fetch(value: Any) -> Pending:
+    """Ask for a tensor on a device, with all its elements; nothing here waits for it."""
     if hasattr(value, "copy_to_host_async"):  # JAX: arrays never change, a reference is enough
         value.copy_to_host_async()
-        return Pending(value.is_ready, value.item)
+        return Pending(value.is_ready, lambda: value)
     if not hasattr(value, "detach"):  # TensorFlow: immutable as well
         return Pending(lambda: True, value.numpy)
     value = value.detach()  # not the graph: it would be kept alive
     event = _event_of(value)
     if event is None:  # a device without events: the keeper will wait, the training thread does not
         copy = value.clone()
-        return Pending(lambda: True, copy.item)
+        return Pending(lambda: True, copy.cpu)
     host = value.to("cpu", non_blocking=True)  # into pinned memory
     event.record()
 
     def get() -> Any:
         event.synchronize()
-        return host.item() if host.numel() == 1 else host
+        return host
 
     return Pending(event.query, get)
 

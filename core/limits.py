@@ -24,6 +24,19 @@ SEAL_SLICE_ROWS = 256  # rows packed before the keeper lets the training thread 
 MAX_DEFERRED_ROWS = 10_000  # rows waiting for a device; beyond, the values are fetched at once
 MAX_HELD_RECORDS_BYTES = 64 << 20  # kept in memory while the disk refuses; beyond, counted as lost
 
+# --- media ------------------------------------------------------------------------------
+MAX_MEDIA_MEMORY_BYTES = 256 << 20  # of snapshots that wait for their encoding; beyond, the oldest wait on disk
+SPILL_FILE_BYTES = 256 << 20  # one file of what waits on disk: its space is given back as a whole
+MAX_SPILL_BYTES = 16 << 30  # waiting on disk; beyond, media are lost, and counted
+MAX_SNAPSHOT_BYTES = 2 << 30  # of one array or text; it is copied while training waits
+MAX_HISTOGRAM_BINS = 512
+MAX_INLINE_TEXT_BYTES = 4 << 10  # longer texts are blobs
+MAX_TEXT_BYTES = 32 << 20  # of one text, SVG or page; no browser shows more
+MAX_GALLERY_ITEMS = 1000  # of one list; a list is one value of its row, some hundred bytes for each
+FINISH_MEDIA_SECONDS = 60.0  # finish() gives up when no medium was encoded for so long
+DYING_MEDIA_SECONDS = 5.0  # the same for a process that is being ended by a signal
+FLUSH_MEDIA_SECONDS = 60.0  # flush() waits for media at most
+
 # --- the sender -------------------------------------------------------------------------
 SEND_INTERVAL_SECONDS = 1.0
 MAX_BATCH_BYTES = 4 << 20  # of one request's body

@@ -17,16 +17,26 @@ from .deferred import DeferredRow, defer
 from .errors import TrackerError, UsageError
 from .journal import Journal, StreamReader
 from .keeper import Keeper
-from .limits import FINISH_KEEP_SECONDS, FINISH_SEAL_SECONDS, FINISH_STALL_SECONDS, MAX_STEP, MAX_VALUE_BYTES
+from .limits import (
+    DYING_MEDIA_SECONDS,
+    FINISH_KEEP_SECONDS,
+    FINISH_MEDIA_SECONDS,
+    FINISH_SEAL_SECONDS,
+    FINISH_STALL_SECONDS,
+    FLUSH_MEDIA_SECONDS,
+    MAX_STEP,
+    MAX_VALUE_BYTES,
+)
 from .metrics import Definitions
 from .paths import RunPath
 from .record import Kind, encode_control
 from .summary import Summary
-from .values import OnDevice, careful, encode, plain
+from .values import HasMedia, OnDevice, careful, encode, holds_media, plain
 
 if TYPE_CHECKING:
     from types import TracebackType
 
+    from .media.worker import MediaWorker
     from .sender import Sender
 
 _ROW = int(Kind.ROW)
@@ -87,6 +97,7 @@ class Run:
         )
         self._keeper = Keeper(journal, clock, self._complete, complaints.say)
         self._sender: Sender | None = None
+        self._media: MediaWorker | None = None  # made when the first medium is logged
         # The hot path: bound once, so that `log` looks nothing up twice.
         self._append: Callable[[int, bytes], int] = journal.append
         self._steady, self._offset = steady_reader(clock)
@@ -166,13 +177,37 @@ class Run:
             return
         try:
             parts = careful(data, lambda part: encode((at, time_ns, part)), self._leave_out)
+        except HasMedia:
+            self._log_media(data, at, time_ns)
+            return
         except OnDevice:
             self._defer(at, time_ns, data)
             return
         for payload in parts:
             self._append(_ROW, payload)
 
+    def _log_media(self, data: Mapping[str, Any], at: int | float, time_ns: int) -> None:
+        from .media.split import split  # only where there are media
+
+        found = split(data)
+        if found.rest:  # numbers wait for nobody
+            self._log_carefully(found.rest, at, time_ns)
+        if found.media:
+            self._media_worker().take(at, time_ns, found.media)
+        for key, why in found.faults:
+            self._leave_out(key, why)
+
+    def _media_worker(self) -> MediaWorker:
+        if self._media is None:
+            from .media.worker import MediaWorker
+
+            self._media = MediaWorker(self)
+        return self._media
+
     def _defer(self, at: int | float, time_ns: int, data: Mapping[str, Any]) -> None:
+        if holds_media(data):  # these are taken now, not when the device has answered
+            self._log_media(data, at, time_ns)
+            return
         row = DeferredRow(at, time_ns, defer(data))
         if not self._keeper.defer(row):
             self._complete(row)
@@ -186,7 +221,7 @@ class Run:
             return
         try:
             parts = careful(data, lambda part: encode((row.step, row.time_ns, part)), self._leave_out)
-        except (UsageError, OnDevice) as error:  # in the keeper's thread there is nobody to raise to
+        except (UsageError, OnDevice, HasMedia) as error:  # in the keeper's thread there is nobody to raise to
             self._complaints.say(f"a row at step {row.step} could not be kept: {error}")
             return
         for payload in parts:
@@ -211,6 +246,8 @@ class Run:
         Raises:
             StorageError: Only under `TRACKER_STRICT=1`: the disk does not confirm it.
         """
+        if self._media is not None:
+            self._media.flush(FLUSH_MEDIA_SECONDS)
         self._keeper.flush(timeout=60.0)
         try:
             self._journal.sync()
@@ -414,6 +451,8 @@ class Run:
             while self._captured:  # while what they still have to say can be kept
                 self._captured.pop()()
             self._keeper.flush(timeout=10.0)
+            if self._media is not None:
+                self._media.finish(FINISH_MEDIA_SECONDS if signal is None else DYING_MEDIA_SECONDS)
             body = {"state": state, "exit_code": exit_code, "reason": reason, "traceback": traceback, "signal": signal}
             payload = encode_control(self._clock.now_ns(), body)
             self._append = self._refuse

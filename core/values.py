@@ -37,6 +37,26 @@ class OnDevice(Exception):
     """A value that still lies on a device: asking for it now would wait for the device."""
 
 
+class HasMedia(Unstorable):
+    """A value is to be encoded behind the training thread's back: an image, a table, a figure."""
+
+
+def is_media(value: Any) -> bool:
+    """Answer whether a value is one of our media."""
+    return getattr(type(value), "_is_media", None) is True
+
+
+def holds_media(value: Any, depth: int = _MAX_DEPTH) -> bool:
+    """Answer whether there is a medium in a value: itself, or in dicts and lists of it."""
+    if type(value) in _PLAIN or not depth:
+        return False
+    if isinstance(value, Mapping):
+        return any(holds_media(item, depth - 1) for item in value.values())
+    if isinstance(value, (list, tuple, set, frozenset)):
+        return any(holds_media(item, depth - 1) for item in value)
+    return is_media(value)
+
+
 def is_on_device(value: Any) -> bool:
     """Answer whether reading `value` would wait for a device, judged without touching its data."""
     device = getattr(value, "device", None)
@@ -80,6 +100,8 @@ def _one(value: Any) -> Any:
         if isinstance(plain, complex):
             raise Unstorable(f"is a complex number ({plain}). Log its real and imaginary parts as two metrics")
         return plain
+    if is_media(value):
+        raise HasMedia("is a medium inside of something else. Log it by itself, or in a list of media")
     raise Unstorable(f"is a {type(value).__name__}, which is no value that can be stored. Log a number or a text")
 
 
@@ -108,6 +130,7 @@ def careful(
 
     Raises:
         OnDevice: A value lies on a device.
+        HasMedia: A value is none of a row's own.
     """
     parts: list[bytes] = []
     part: dict[str, Any] = {}
@@ -126,7 +149,7 @@ def careful(
         try:
             kept = _checked(value, _MAX_DEPTH)
             length = len(_encoder.encode(kept))
-        except OnDevice:
+        except (OnDevice, HasMedia):
             raise
         except Unstorable as error:
             say(name, str(error))

@@ -1,0 +1,57 @@
+"""What the tests of media share: a folder of runs, and reading rows and bytes back."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+import tracker
+from tracker.core.blobs import FolderBlobs
+from tracker.core.paths import find_runs, run_blobs
+from tracker.testing import read_runs
+
+
+class Logged:
+    """A run that has ended, read back.
+
+    Args:
+        root: The folder that holds this run only.
+    """
+
+    def __init__(self, root: Path) -> None:
+        ((_, self.folder),) = find_runs(root)
+        (self.run,) = read_runs(root)
+        self.blobs = FolderBlobs(run_blobs(self.folder))
+
+    @property
+    def rows(self) -> list[dict[str, Any]]:
+        """The history without times."""
+        own = ("_timestamp", "_runtime")
+        return [{key: row[key] for key in row if key not in own} for row in self.run["history"]]
+
+    def value(self, key: str) -> Any:
+        """Answer what was logged last under a key."""
+        (*_, last) = [row[key] for row in self.rows if key in row]
+        return last
+
+    def bytes_of(self, reference: dict[str, Any]) -> bytes:
+        """Answer the bytes that a reference stands for."""
+        digests = [part[0] for part in reference["parts"]] if "parts" in reference else [reference["digest"]]
+        return b"".join(self.blobs.read(digest) for digest in digests)
+
+
+@pytest.fixture
+def log(tmp_path: Path) -> Callable[..., Logged]:
+    """A function that logs rows in a run of their own, ends it, and reads it back."""
+
+    def logged(*rows: dict[str, Any], **arguments: Any) -> Logged:
+        root = tmp_path / "runs"
+        with tracker.init(project="media", dir=root, **arguments) as run:
+            for row in rows:
+                run.log(row)
+        return Logged(root)
+
+    return logged
