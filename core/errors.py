@@ -6,6 +6,7 @@
     ├── StorageError      the folder, the disk or a file in it does not serve (also an OSError)
     │   ├── FormatError   bytes that are no journal or manifest, or of a newer format
     │   ├── DamagedBlob   bytes that are no longer what their digest says
+    │   ├── ChangedError  files were written while their bytes were being kept
     │   └── OffsetError   a piece of a blob that does not begin where the last one ended
     └── TransportError    the server cannot be reached or refuses
 
@@ -46,6 +47,19 @@ class DamagedBlob(StorageError):
     def __init__(self, message: str, digest: str) -> None:
         super().__init__(message)
         self.digest = digest
+
+
+class ChangedError(StorageError):
+    """Files were written, in place, between the moment they were logged and the moment their bytes were kept.
+
+    Args:
+        message: What happened, in one sentence.
+        paths: Of the files, on disk.
+    """
+
+    def __init__(self, message: str, paths: list[str]) -> None:
+        super().__init__(message)
+        self.paths = paths
 
 
 class OffsetError(StorageError):

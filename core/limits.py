@@ -69,9 +69,7 @@ PACK_LEVEL = 1  # of zstd: as fast as the disk; 3 packs text hardly better at tw
 PACK_SAMPLE_BYTES = 64 << 10  # packed first, to see whether packing pays
 PACK_WORTH = 0.9  # packed to more than this, bytes are kept as they are
 MIN_PACK_BYTES = 256  # a file takes a block of the disk anyway
-TOUCH_INTERVAL_SECONDS = (
-    3600.0  # how old the time of a blob in use may grow; `tracker gc` spares what is younger than a day
-)
+TOUCH_INTERVAL_SECONDS = 3600.0  # how old the time of a blob in use may grow; `tracker gc` spares younger ones
 SYNC_ONE_BY_ONE = 16  # new files; beyond, the file system is asked once for all it holds
 DRAFT_KEEP_SECONDS = 7 * 86_400.0  # half-arrived blobs, and drafts of another machine
 
@@ -82,3 +80,11 @@ COMPLAINT_INTERVAL_SECONDS = 60.0  # the same fault is said at most this often
 MAX_VERSION_BYTES = 4 << 20  # of the file of one version: its metadata, above all
 MAX_METADATA_BYTES = 1 << 20  # of an artifact's metadata, as JSON
 MAX_LEDGER_LINE_BYTES = 2 << 20  # of one line of a collection's ledger; longer ones are passed over
+MAX_MANIFEST_BYTES = 512 << 20  # some three million files; a manifest is read into memory
+MAX_PATH_BYTES = 4000  # of a path within an artifact: what Linux takes, less a folder to put it in
+MAX_PATH_PART_BYTES = 255
+SMALL_FILE_BYTES = 64 << 10  # smaller files are copied into a snapshot, and kept several to a blob
+SNAPSHOT_COPY_BYTES = 64 << 20  # of small files copied into one snapshot; beyond, they are linked as the large ones are
+SETTLE_SECONDS = 0.015  # waited at most for the clock of the file system to go on; beyond, what is that new is copied
+MAX_REMEMBERED_PATHS = 10_000  # of which is known whether they are written in place
+BUNDLE_BYTES = 4 << 20  # of small files in one blob
