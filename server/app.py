@@ -26,7 +26,7 @@ from .index import Index
 from .limits import LIVENESS_SECONDS, RETRY_AFTER_SECONDS
 from .models import Error
 from .repeat import Repeat
-from .routes import events, health, login, projects, runs, series, streams
+from .routes import events, files, health, login, projects, runs, series, streams
 from .services import Mode, Services
 from .stores.base import Stores
 from .trouble import StoreTroubleError, store_trouble
@@ -114,7 +114,7 @@ def create_app(
         keys=keys,
     )
     api = APIRouter(prefix="/api/v1", responses={status: {"model": Error} for status in (404, 422)})
-    for module in (health, projects, runs, series, streams, events):
+    for module in (health, projects, runs, files, series, streams, events):
         api.include_router(module.router, tags=[module.__name__.rpartition(".")[2]])
     app.include_router(api)
     app.include_router(login.router)

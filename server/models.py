@@ -146,6 +146,24 @@ class RunDetail(Run):
     lost: int = Field(description="Records that were dropped, or could not be read.")
     trashed: bool
     system_metrics: Values = Field(description="The last sample of the machine, by key.")
+    environment: Values = Field(description="What it told of its machine, its packages and its code.")
+
+
+class NamedFile(BaseModel):
+    """A file that a run has kept under a name."""
+
+    name: str
+    digest: str
+    size: int
+    kind: str
+    time_ns: int
+    more: Values = Field(description="What else is known of it: mode, redacted, ...")
+
+
+class NamedFiles(BaseModel):
+    """The named files of a run, sorted."""
+
+    files: list[NamedFile]
 
 
 class RunPatch(BaseModel):

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from .api import Api
+from .files import File
 from .run import Run
 from .runs import Runs
 
-__all__ = ["Api", "Run", "Runs"]
+__all__ = ["Api", "File", "Run", "Runs"]

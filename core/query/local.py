@@ -16,11 +16,13 @@ from typing import Any
 import msgspec
 
 from ...server.index import Index
+from ...server.runblobs import blobs_of
 from ...server.stores import open_stores
 from ...server.stores.base import RunRow
 from ...server.watching.following import FollowedRun, Signature, signature
 from ...server.watching.scanning import FolderScan
 from ..errors import StorageError
+from ..files import NamedFile
 from ..journal import Block
 from ..paths import RunPath, index_folder
 from ..progress import Progress
@@ -30,6 +32,7 @@ from .source import Page, Project, RunInfo
 
 _log = logging.getLogger("tracker")
 _FRESH_SECONDS = 0.2  # questions asked in quick succession are answered from one look at the folder
+_PIECE_BYTES = 1 << 20
 _COARSE_NS = 2_500_000_000  # times on disk are that coarse: what changed so lately may change and show the same time
 
 
@@ -116,6 +119,7 @@ class LocalSource:
             "fields": dict(found.run.fields),
             "lost": found.lost,
             "system_metrics": dict(found.samples),
+            "environment": dict(found.environment),
         }
         return _info(found.run, found.trashed, details)
 
@@ -135,6 +139,26 @@ class LocalSource:
         """Walk all rows in order of step."""
         self._catch_up_with(path)
         return self._stores.metrics.history(path, keys, low, high, stream=stream)
+
+    def files(self, path: RunPath) -> list[NamedFile]:
+        """Answer the run's named files, sorted."""
+        self._catch_up_with(path)
+        return list(self._stores.metadata.files(path))
+
+    def file(self, path: RunPath, file: NamedFile) -> Iterator[bytes]:
+        """Walk the bytes of one of them, piece by piece."""
+        blobs = blobs_of(path, root=self.root, stores=self._stores.folder)
+        try:
+            with blobs.open(file.digest) as source:
+                while piece := source.read(_PIECE_BYTES):
+                    yield piece
+        except FileNotFoundError:
+            raise StorageError(
+                f"the bytes of {file.name!r} are not in {blobs.folder}; they may not have been sent along yet."
+            ) from None
+
+    def file_url(self, path: RunPath, name: str) -> None:
+        """Answer None: there is no server."""
 
     def edit(self, path: RunPath, changes: Mapping[str, Any]) -> None:
         """Change name, notes, tags, group, config or summary: written to the run's journal, as all else."""

@@ -10,6 +10,7 @@ import msgspec
 import requests
 
 from ..errors import TrackerError, TransportError, UsageError
+from ..files import NamedFile
 from ..http import Authorization
 from ..journal import Block, scan
 from ..limits import CONNECT_TIMEOUT_SECONDS
@@ -20,7 +21,7 @@ from ..wire import from_json, to_json
 from .source import Page, Project, RunInfo
 
 _CHUNK_BYTES = 1 << 20
-_DETAILS = ("streams", "alerts", "metrics", "exit", "fields", "lost", "system_metrics")
+_DETAILS = ("streams", "alerts", "metrics", "exit", "fields", "lost", "system_metrics", "environment")
 
 
 class HttpSource:
@@ -112,6 +113,27 @@ class HttpSource:
         finally:
             answer.close()
 
+    def files(self, path: RunPath) -> list[NamedFile]:
+        """Answer the run's named files, sorted."""
+        return [
+            NamedFile(file["name"], file["digest"], file["size"], file["kind"], file["time_ns"], file["more"])
+            for file in self._json("GET", f"/runs/{_encoded(path)}/files")["files"]
+        ]
+
+    def file(self, path: RunPath, file: NamedFile) -> Iterator[bytes]:
+        """Walk the bytes of one of them, as they arrive."""
+        answer = self._ask("GET", _file_route(path, file.name), stream=True)
+        try:
+            yield from answer.iter_content(_CHUNK_BYTES)
+        except requests.RequestException as error:
+            raise TransportError(f"the answer of {self.base_url} broke off: {error}. Try again.") from error
+        finally:
+            answer.close()
+
+    def file_url(self, path: RunPath, name: str) -> str:
+        """Answer where the server has it."""
+        return f"{self.base_url}/api/v1{_file_route(path, name)}"
+
     def edit(self, path: RunPath, changes: Mapping[str, Any]) -> None:
         """Change name, notes, tags, group, config or summary."""
         self._ask(
@@ -189,6 +211,10 @@ def _refusal(base_url: str, answer: requests.Response) -> TrackerError:
     if status in (409, 422):
         return UsageError(detail)
     return TransportError(f"the server {base_url} refuses (HTTP {status}): {detail}", status=status)
+
+
+def _file_route(path: RunPath, name: str) -> str:
+    return f"/runs/{_encoded(path)}/files/{quote(name)}"
 
 
 def _encoded(path: RunPath) -> str:

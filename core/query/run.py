@@ -5,6 +5,7 @@ from __future__ import annotations
 import datetime
 import time
 from collections.abc import Iterator, Mapping, Sequence
+from difflib import get_close_matches
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, overload
 
@@ -14,6 +15,7 @@ from ..journal import Block
 from ..journal.block import flatten
 from ..names import to_folder
 from ..paths import RunPath
+from .files import File
 from .source import RunInfo, Source
 from .summary import RunSummary
 
@@ -146,17 +148,44 @@ class Run:
 
     @property
     def metadata(self) -> dict[str, Any]:
-        """What the run told of its machine and program (pid, program, ...)."""
-        return dict(self.details.get("fields") or {})
+        """What the run told of its machine, its packages, its code and its program, by W&B's names where it has them."""
+        details = self.details
+        own = {"host": self.host} if self.host else {}
+        return {**(details.get("fields") or {}), **own, **(details.get("environment") or {})}
 
     @property
     def details(self) -> Mapping[str, Any]:
-        """What only the answer for a single run holds: streams, alerts, metrics, exit, fields, lost, system_metrics."""
+        """What only the answer for a single run holds: streams, alerts, metrics, exit, fields, lost, system_metrics, ..."""
         if not self._info.details:
             info = self._source.run(self._info.path)
             if info is not None:
                 self._info = info
         return self._info.details
+
+    # --- its files -----------------------------------------------------------------------
+
+    def files(self, names: Sequence[str] | None = None, per_page: int = 50) -> list[File]:
+        """Answer the files that were kept under a name: code, packages, what the script saved.
+
+        Args:
+            names: Only these.
+            per_page: Accepted as in W&B; all are answered.
+        """
+        known = self._source.files(self._info.path)
+        return [File(self._source, self._info.path, file) for file in known if names is None or file.name in names]
+
+    def file(self, name: str) -> File:
+        """Answer one of them.
+
+        Raises:
+            UsageError: There is none of this name.
+        """
+        found = {file.name: file for file in self.files()}
+        if name not in found:
+            near = get_close_matches(name, found, 3, 0.5)
+            hint = f" Did you mean {', '.join(near)}?" if near else ""
+            raise UsageError(f"the run {self.path} has no file {name!r}.{hint}")
+        return found[name]
 
     # --- its history ---------------------------------------------------------------------
 

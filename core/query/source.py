@@ -6,6 +6,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
+from ..files import NamedFile
 from ..journal import Block
 from ..paths import RunPath
 from ..samples import Stream
@@ -26,7 +27,8 @@ class RunInfo:
         last_step: The largest step.
         points: Values logged.
         trashed: Whether it is in the trash.
-        details: What only the answer for a single run holds: streams, alerts, metrics, exit, fields, lost, system_metrics.
+        details: What only the answer for a single run holds: streams, alerts, metrics, exit, fields, lost, system_metrics,
+            environment.
     """
 
     path: RunPath
@@ -112,6 +114,18 @@ class Source(Protocol):
         stream: Stream = "default",
     ) -> Iterator[Block]:
         """Walk all rows in order of step; with `keys`, those that have any of them, else all of the stream."""
+        ...
+
+    def files(self, path: RunPath) -> list[NamedFile]:
+        """Answer the run's named files, sorted."""
+        ...
+
+    def file(self, path: RunPath, file: NamedFile) -> Iterator[bytes]:
+        """Walk the bytes of one of them, piece by piece; they are not checked."""
+        ...
+
+    def file_url(self, path: RunPath, name: str) -> str | None:
+        """Answer where the server has it, where there is one."""
         ...
 
     def edit(self, path: RunPath, changes: Mapping[str, Any]) -> None:

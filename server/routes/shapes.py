@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+from ...core.files import NamedFile
 from ..paths import encode_path
 from ..stores.base import RunDetail, RunRow
 from ..wire import jsonable
@@ -60,6 +61,19 @@ def detail_shape(detail: RunDetail) -> dict[str, Any]:
         "lost": detail.lost,
         "trashed": detail.trashed,
         "system_metrics": jsonable(detail.samples),
+        "environment": jsonable(detail.environment),
+    }
+
+
+def file_shape(file: NamedFile) -> dict[str, Any]:
+    """Answer a named file."""
+    return {
+        "name": file.name,
+        "digest": file.digest,
+        "size": file.size,
+        "kind": file.kind,
+        "time_ns": file.time_ns,
+        "more": jsonable(file.more),
     }
 
 

@@ -19,6 +19,7 @@ from ...core.record import Control, Kind
 from ...core.values import encodable
 from .cursors import fresh, last_seq
 from .edits import EDIT_STREAM
+from .named import note_named
 from .registers import Registers
 from .tables import alerts, runs, streams
 
@@ -119,6 +120,7 @@ def note_records(db: sa.Connection, run: int, stream: str, new: Sequence[Entry],
     lost = sum(_count(entry) for entry in controls if entry.kind == Kind.LOST)
     if lost:
         db.execute(runs.update().where(runs.c.id == run).values(lost=runs.c.lost + lost))
+    note_named(db, run, stream, controls)
     kept = [entry for entry in controls if entry.kind in _KEPT]
     if kept:
         row = db.execute(sa.select(runs.c.registers, runs.c.version).where(runs.c.id == run)).one()

@@ -16,6 +16,7 @@ import numpy as np
 
 from ...core.blobs import Stored
 from ...core.errors import StorageError
+from ...core.files import NamedFile
 from ...core.journal import Block, Entry
 from ...core.paths import RunPath
 from ...core.samples import Stream
@@ -105,6 +106,7 @@ class RunDetail:
         exit: Of the latest main stream.
         lost: Records that were dropped, or could not be read.
         samples: The last sample of the machine, by key.
+        environment: What it told of its machine, its packages and its code.
     """
 
     run: RunRow
@@ -115,6 +117,7 @@ class RunDetail:
     lost: int
     trashed: bool
     samples: Mapping[str, Any] = field(default_factory=dict)
+    environment: Mapping[str, Any] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -241,6 +244,14 @@ class MetadataStore(Protocol):
 
     def set_crashed(self, path: RunPath, is_crashed: bool, *, time_ns: int | None = None) -> None:
         """Take note that a run's latest training process is gone, or was heard again; its EXIT record goes before."""
+        ...
+
+    def files(self, path: RunPath) -> Sequence[NamedFile]:
+        """Answer a run's named files, sorted; none where there is no such run."""
+        ...
+
+    def file(self, path: RunPath, name: str) -> NamedFile | None:
+        """Answer one of them; None where there is none."""
         ...
 
     def state(self, path: RunPath, *, now_ns: int | None = None) -> State | None:

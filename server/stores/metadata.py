@@ -13,6 +13,7 @@ import numpy as np
 import sqlalchemy as sa
 
 from ...core.errors import UsageError
+from ...core.files import NamedFile
 from ...core.journal import Entry
 from ...core.paths import RunPath
 from ...core.samples import Stream, is_sample
@@ -22,9 +23,10 @@ from .base import MetricRow, ProjectRow, RunDetail, RunPage, State, StreamRow
 from .edits import edit_records
 from .filters import parse_filter, parse_order, sort_key
 from .metrics import RunState, SqliteMetrics
+from .named import facts_of, file_of, files_of
 from .states import latest_main
 from .summary import definition_of, last_samples
-from .tables import Tables, alerts, runs, streams
+from .tables import Tables, alerts, facts, files, runs, streams
 from .views import Document, View, stream_row
 
 FILTER_SECONDS = 5.0  # what one filter may cost
@@ -105,7 +107,8 @@ class SqliteMetadata:
         with self._tables.write() as db:
             run = self._run_id(db, path)
             if run is not None:
-                db.execute(alerts.delete().where(alerts.c.run == run))
+                for table in (alerts, files, facts):
+                    db.execute(table.delete().where(table.c.run == run))
                 db.execute(streams.delete().where(streams.c.run == run))
                 db.execute(runs.delete().where(runs.c.id == run))
                 with self._lock:
@@ -163,6 +166,7 @@ class SqliteMetadata:
                 return None
             of_run = db.execute(FIND_STREAMS, {"in_run": row.id}).all()
             told = db.execute(FIND_ALERTS, {"in_run": row.id}).all()
+            environment = facts_of(db, row.id)
         document = self._document(row.id, row.version, row.registers)
         metrics = self._metrics.state(path)
         trashed = row.trashed_ns is not None
@@ -176,8 +180,21 @@ class SqliteMetadata:
             exit=main.exit if main else None,
             lost=row.lost,
             trashed=view.trashed,
+            environment=environment,
             samples=last_samples(metrics.keys if metrics else {}),
         )
+
+    def files(self, path: RunPath) -> list[NamedFile]:
+        """Answer a run's named files, sorted; none where there is no such run."""
+        with self._tables.read() as db:
+            run = self._run_id(db, path)
+            return [] if run is None else files_of(db, run)
+
+    def file(self, path: RunPath, name: str) -> NamedFile | None:
+        """Answer one of them; None where there is none."""
+        with self._tables.read() as db:
+            run = self._run_id(db, path)
+            return None if run is None else file_of(db, run, name)
 
     def state(self, path: RunPath, *, now_ns: int | None = None) -> State | None:
         """Answer a run's state; None where there is no such run."""

@@ -15,7 +15,7 @@ from sqlalchemy import event
 from ...core.errors import StorageError
 from .database import BUSY_SECONDS, explained, is_busy, newer
 
-VERSION = 1
+VERSION = 2  # 1 had no named files
 _BUSY_STEP_SECONDS = 10.0
 
 schema = sa.MetaData()
@@ -61,6 +61,29 @@ alerts = sa.Table(
     sa.Column("seq", sa.BigInteger, primary_key=True),
     sa.Column("time_ns", sa.BigInteger, nullable=False),
     sa.Column("body", sa.LargeBinary, nullable=False),
+)
+
+files = sa.Table(
+    "files",
+    schema,
+    sa.Column("run", sa.Integer, sa.ForeignKey("runs.id"), primary_key=True),
+    sa.Column("name", sa.Text, primary_key=True),
+    sa.Column("time_ns", sa.BigInteger, nullable=False),
+    sa.Column("stream", sa.Text, nullable=False),
+    sa.Column("seq", sa.BigInteger, nullable=False),
+    sa.Column("body", sa.LargeBinary, nullable=False),  # also of one that was taken away: an older record may follow
+)
+
+# What a run tells of its machine, its packages and its code, by name: not in `registers`, which lists unpack.
+facts = sa.Table(
+    "facts",
+    schema,
+    sa.Column("run", sa.Integer, sa.ForeignKey("runs.id"), primary_key=True),
+    sa.Column("name", sa.Text, primary_key=True),
+    sa.Column("time_ns", sa.BigInteger, nullable=False),
+    sa.Column("stream", sa.Text, nullable=False),
+    sa.Column("seq", sa.BigInteger, nullable=False),
+    sa.Column("value", sa.LargeBinary, nullable=False),
 )
 
 

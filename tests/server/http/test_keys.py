@@ -32,6 +32,8 @@ ROUTES = {
     ("DELETE", "/api/v1/runs/{entity}/{project}/{id}"): "key",
     ("POST", "/api/v1/runs/{entity}/{project}/{id}/restore"): "key",
     ("GET", "/api/v1/runs/{entity}/{project}/{id}/history"): "key",
+    ("GET", "/api/v1/runs/{entity}/{project}/{id}/files"): "key",
+    ("GET", "/api/v1/runs/{entity}/{project}/{id}/files/{name:path}"): "key",
     ("POST", "/api/v1/series"): "key",
     ("GET", "/api/v1/streams/{entity}/{project}/{id}/{stream_id}"): "key",
     ("POST", "/api/v1/streams/{entity}/{project}/{id}/{stream_id}"): "key",

@@ -253,3 +253,34 @@ def test_a_forgotten_run_is_gone(stores: Stores) -> None:
 
     assert stores.metadata.run(RUN) is None
     assert stores.metadata.cursor(RUN, "s") == 0
+
+
+def test_files_and_facts_are_the_same_in_whatever_order_they_come(stores: Stores) -> None:
+    """The latest record of a name rules, by its time; one that takes a file away too."""
+    digest = "ab" * 32
+    early = [
+        Control(Kind.FILE, 1, 10, {"name": "a", "digest": digest, "size": 1, "kind": "code"}),
+        Control(Kind.FILE, 2, 20, {"name": "b", "digest": digest, "size": 2, "kind": "code"}),
+        Control(Kind.ENVIRONMENT, 3, 30, {"gpu": "old", "os": "linux", "odd": 2**70}),
+    ]
+    late = [
+        Control(Kind.FILE, 1, 40, {"name": "a", "digest": digest, "size": 3, "kind": "code", "mode": "100755"}),
+        Control(Kind.FILE, 2, 40, {"name": "b", "digest": None}),
+        Control(Kind.ENVIRONMENT, 3, 40, {"gpu": "new", "os": None}),
+        Control(Kind.FILE, 4, 41, {"name": 7, "digest": "nonsense"}),
+    ]
+    found = []
+    for number, order in enumerate([(early, late), (late, early)]):
+        path = RunPath("local", "p", str(number))
+        for stream, entries in zip(("1-1-a", "2-2-b") if number == 0 else ("2-2-b", "1-1-a"), order, strict=True):
+            stores.metadata.apply(path, stream, entries)
+        detail = stores.metadata.run(path)
+        assert detail is not None
+        found.append((list(stores.metadata.files(path)), dict(detail.environment)))
+        stores.metadata.forget(path)
+        assert stores.metadata.files(path) == []
+
+    assert found[0] == found[1]
+    (file,) = found[0][0]
+    assert (file.name, file.size, file.more) == ("a", 3, {"mode": "100755"})
+    assert found[0][1] == {"gpu": "new", "odd": 2**70}
