@@ -91,6 +91,7 @@ class Snapshot:
         self.notes: list[str] = []
         self.changed: list[str] = []
         self._paths: set[str] = set()
+        self._next_number = 0
         self._small_bytes = 0
 
     @classmethod
@@ -173,17 +174,31 @@ class Snapshot:
         self._claim(entry.path)
         self.entries.append(entry)
 
-    def save(self, header: dict[str, Any]) -> None:
+    def __contains__(self, logical: str) -> bool:
+        return logical in self._paths
+
+    def remove(self, logical: str) -> None:
+        """Let go of one path; without it nothing happens."""
+        for file in self.files:
+            if file.logical == logical and file.at < 0:
+                self.place(file).unlink(missing_ok=True)
+        self.files = [file for file in self.files if file.logical != logical]
+        self.entries = [entry for entry in self.entries if entry.path != logical]
+        self._paths.discard(logical)
+
+    def save(self, header: dict[str, Any], *, is_left: bool = False) -> None:
         """Make the snapshot one that another process can finish.
 
         Args:
             header: The artifact's own fields.
+            is_left: This process will not finish it, though it may live on.
 
         Raises:
             StorageError: The disk is full.
         """
         self.header = header
-        body = _List(host_name(), os.getpid(), _started(os.getpid()), header, self.files, self.entries, self.changed)
+        pid = 0 if is_left else os.getpid()
+        body = _List(host_name(), pid, _started(pid), header, self.files, self.entries, self.changed)
         draft = self.folder / f"{_LIST}.draft"
         try:
             draft.write_bytes(msgspec.msgpack.encode(body))
@@ -231,7 +246,8 @@ class Snapshot:
             held.size = len(data)
             self._copy_small(held, data)
             return
-        held.number = len(self.files)
+        held.number = self._next_number
+        self._next_number += 1
         target = self.folder / str(held.number)
         try:
             os.link(os.path.realpath(source), target)

@@ -1,0 +1,39 @@
+"""Taking files out of a snapshot again."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+from tracker.core.artifacts.snapshot import Snapshot, pending
+from tracker.core.artifacts.storing import store
+from tracker.core.blobs import FolderBlobs
+
+
+def test_a_removed_file_leaves_room_and_harms_no_other(tmp_path: Path) -> None:
+    contents = {name: os.urandom(100_000) for name in ("a", "b", "c", "d")}
+    for name, data in contents.items():
+        (tmp_path / name).write_bytes(data)
+    blobs = FolderBlobs(tmp_path / "blobs")
+    snapshot = Snapshot.create(blobs.folder, "t")
+    for name in ("a", "b", "c"):
+        snapshot.add_file(name, tmp_path / name, "immutable")
+    snapshot.remove("a")
+    snapshot.add_file("d", tmp_path / "d", "immutable")
+    snapshot.add_file("a", tmp_path / "b", "immutable")
+    snapshot.remove("never there")
+
+    manifest = store(snapshot, blobs)
+    found = {path: b"".join(blobs.read(p.blob) for p in entry.parts) for path, entry in manifest.entries.items()}
+    assert found == {"a": contents["b"], "b": contents["b"], "c": contents["c"], "d": contents["d"]}
+    assert {name: (tmp_path / name).read_bytes() for name in contents} == contents
+
+
+def test_what_a_living_process_leaves_is_for_others(tmp_path: Path) -> None:
+    snapshot = Snapshot.create(tmp_path, "t")
+    snapshot.add_bytes("a", b"1")
+    snapshot.save({"name": "x"})
+    assert list(pending(tmp_path)) == []
+
+    snapshot.save({"name": "x"}, is_left=True)
+    assert [each.header for each in pending(tmp_path)] == [{"name": "x"}]
