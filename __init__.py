@@ -23,6 +23,8 @@ if TYPE_CHECKING:
     from tracker.core.current import flush as flush
     from tracker.core.current import log as log
     from tracker.core.current import mark_preempting as mark_preempting
+    from tracker.core.current import unwatch as unwatch
+    from tracker.core.current import watch as watch
     from tracker.core.errors import MissingFramework as MissingFramework
     from tracker.core.errors import StorageError as StorageError
     from tracker.core.errors import TrackerError as TrackerError
@@ -50,6 +52,8 @@ _NAMES = {
     "define_metric": "current",
     "alert": "current",
     "mark_preempting": "current",
+    "unwatch": "current",
+    "watch": "current",
     "Run": "run",
     "Config": "config",
     "Summary": "summary",

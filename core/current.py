@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 from .errors import UsageError
 
@@ -73,6 +73,27 @@ def define_metric(name: str, *args: Any, **kwargs: Any) -> Any:
 def alert(title: str, text: str = "", level: Any = "INFO", wait_duration: Any = None) -> None:
     """Leave a message for people in the current run; see `Run.alert`."""
     needed("alert").alert(title, text, level, wait_duration)
+
+
+def watch(
+    models: Any,
+    criterion: Any = None,
+    log: Literal["gradients", "parameters", "all"] | None = "gradients",
+    log_freq: int = 1000,
+    idx: int | None = None,
+    log_graph: bool = False,
+) -> None:
+    """Record what happens inside torch models, in the current run; see `Run.watch`.
+
+    Raises:
+        UsageError: No run is open, or an argument cannot be used as given.
+    """
+    needed("watch").watch(models, criterion, log, log_freq, idx, log_graph)
+
+
+def unwatch(models: Any = None) -> None:
+    """Record nothing more of models in the current run; see `Run.unwatch`."""
+    needed("unwatch").unwatch(models)
 
 
 def mark_preempting() -> None:

@@ -10,7 +10,7 @@ from __future__ import annotations
 import math
 import sys
 from collections.abc import Callable, Mapping
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, Protocol
 
 from .values import is_on_device
 
@@ -25,6 +25,29 @@ class Pending(NamedTuple):
 
     is_ready: Callable[[], bool]
     get: Callable[[], Any]
+
+
+class Waiting(Protocol):
+    """A row that cannot be written yet."""
+
+    @property
+    def step(self) -> int | float:
+        """Where it belongs."""
+        ...
+
+    @property
+    def time_ns(self) -> int:
+        """When it was logged."""
+        ...
+
+    @property
+    def is_ready(self) -> bool:
+        """Whether `arrived` would answer at once."""
+        ...
+
+    def arrived(self) -> dict[Any, Any]:
+        """Wait for the values, and answer the row's data."""
+        ...
 
 
 class DeferredRow(NamedTuple):
@@ -78,13 +101,20 @@ def fetch(value: Any) -> Pending:
         copy = value.clone()
         return Pending(lambda: True, copy.cpu)
     host = value.to("cpu", non_blocking=True)  # into pinned memory
-    event.record()
+    event.record(*_stream_of(value))
 
     def get() -> Any:
         event.synchronize()
         return host
 
     return Pending(event.query, get)
+
+
+def _stream_of(value: Any) -> tuple[Any, ...]:
+    # An event is recorded on the current device's stream, which need not be the value's.
+    module = getattr(sys.modules.get("torch"), value.device.type, None)
+    stream = getattr(module, "current_stream", None)
+    return () if stream is None else (stream(value.device),)
 
 
 def _event_of(value: Any) -> Any:

@@ -13,7 +13,7 @@ from collections.abc import Callable
 from queue import Empty, SimpleQueue
 
 from .clock import Clock
-from .deferred import DeferredRow
+from .deferred import Waiting
 from .errors import FormatError
 from .journal import Journal
 from .journal.seal import seal
@@ -34,13 +34,13 @@ class Keeper:
     """
 
     def __init__(
-        self, journal: Journal, clock: Clock, complete: Callable[[DeferredRow], None], say: Callable[[str], None]
+        self, journal: Journal, clock: Clock, complete: Callable[[Waiting], None], say: Callable[[str], None]
     ) -> None:
         self._journal = journal
         self._clock = clock
         self._complete = complete
         self._say = say
-        self._deferred: deque[DeferredRow] = deque()
+        self._deferred: deque[Waiting] = deque()
         # A bell rather than an Event: a signal handler may ring it while it is being rung.
         self._bell: SimpleQueue[None] = SimpleQueue()
         self._is_stopping = False
@@ -56,7 +56,7 @@ class Keeper:
         """Look after the journal now rather than at the next second; costs well under a microsecond."""
         self._bell.put(None)
 
-    def defer(self, row: DeferredRow) -> bool:
+    def defer(self, row: Waiting) -> bool:
         """Take a row that waits for a device; False when too many wait already, or there is no thread to complete it."""
         if len(self._deferred) >= MAX_DEFERRED_ROWS or self._is_stopping or not self._thread.is_alive():
             return False  # no thread: in a forked child

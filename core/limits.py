@@ -88,3 +88,14 @@ SNAPSHOT_COPY_BYTES = 64 << 20  # of small files copied into one snapshot; beyon
 SETTLE_SECONDS = 0.015  # waited at most for the clock of the file system to go on; beyond, what is that new is copied
 MAX_REMEMBERED_PATHS = 10_000  # of which is known whether they are written in place
 BUNDLE_BYTES = 4 << 20  # of small files in one blob
+
+# --- watching models ------------------------------------------------------------------------
+WATCH_BINS = 64  # of a histogram
+WATCH_TENSOR_VALUES = 16_384  # of one tensor in its histogram at most, where each step is logged ...
+WATCH_VALUES_PER_STEP = 1024  # ... and this many for each step from one log to the next, where that is more ...
+WATCH_MOST_TENSOR_VALUES = 1 << 20  # ... up to this
+WATCH_SAMPLE_VALUES = 16 << 20  # of all tensors together, kept over a step to see what it changed
+WATCH_CHUNK_VALUES = 4 << 20  # looked at together: bounds the extra memory on the device
+WATCH_UNITS = 1 << 16  # a longer vector is not looked at for dead units
+WATCH_FAULTS = 3  # of ours, one after the other; then a model is let be
+WATCH_PEERS_SECONDS = 10.0  # for the other ranks' part of a norm

@@ -7,13 +7,13 @@ import threading
 from collections.abc import Callable, Mapping, Sequence
 from itertools import count
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 from . import exits
 from .clock import Clock, steady_reader
 from .complaints import Complaints, is_strict, tell
 from .config import Config
-from .deferred import DeferredRow, defer
+from .deferred import DeferredRow, Waiting, defer
 from .errors import TrackerError, UsageError
 from .journal import Journal, StreamReader
 from .keeper import Keeper
@@ -212,7 +212,7 @@ class Run:
         if not self._keeper.defer(row):
             self._complete(row)
 
-    def _complete(self, row: DeferredRow) -> None:
+    def _complete(self, row: Waiting) -> None:
         """Write a deferred row; the keeper calls this when its values have arrived."""
         try:
             data = row.arrived()
@@ -314,6 +314,47 @@ class Run:
         level = name if name in _LEVELS else "INFO"
         self._record(Kind.ALERT, {"title": plain(title, limit=1000), "text": plain(text, limit=10_000), "level": level})
         tell(f"{level.lower()}: {title}: {text}", is_silent=self._complaints.is_silent)
+
+    def watch(
+        self,
+        models: Any,
+        criterion: Any = None,
+        log: Literal["gradients", "parameters", "all"] | None = "gradients",
+        log_freq: int = 1000,
+        idx: int | None = None,
+        log_graph: bool = False,
+    ) -> None:
+        """Record what happens inside torch models, whenever their optimizers step.
+
+        Nothing is attached to the models, and the device is never waited for. `docs/capture.md` has the names.
+
+        Args:
+            models: A `torch.nn.Module`, or several in a list.
+            criterion: The loss function; if it is a module with parameters, they are recorded with the first model's.
+            log: "gradients", "parameters", "all", or None for neither.
+            log_freq: At the first step of each optimizer, and at every so many steps from there.
+            idx: The number of the first model: from 1 on, names begin with `graph_<number>/`. Counted without it.
+            log_graph: Also keep the tree of modules, with shapes, parameters and operations, as `graph/model.json`.
+
+        Raises:
+            UsageError: An argument cannot be used as given, or is no torch module.
+        """
+        from .capture.watch import watch  # only who watches pays for it
+
+        watch(self, models, criterion, log, log_freq, idx, log_graph)
+
+    def unwatch(self, models: Any = None) -> None:
+        """Record nothing more of models.
+
+        Args:
+            models: Those given to `watch`, or some of them; None means all.
+
+        Raises:
+            UsageError: It is no torch module.
+        """
+        from .capture.watch import unwatch
+
+        unwatch(self, models)
 
     def mark_preempting(self) -> None:
         """Say that this process is about to be stopped by its scheduler, to be started again later."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import doctest
 import importlib
+import importlib.util
 import pkgutil
 import sys
 from pathlib import Path
@@ -13,6 +14,7 @@ import pytest
 import tracker
 
 CHECKOUT = Path(__file__).parents[2]
+HAS_TORCH = importlib.util.find_spec("torch") is not None  # `torch_*.py` are only loaded by who has it
 
 
 def _modules() -> list[str]:
@@ -20,7 +22,7 @@ def _modules() -> list[str]:
     rooms = ("tracker.core", "tracker.integrations", "tracker.server", "tracker.testing")
     # In an editable install the package is the repository's root, with tests and benchmarks in it.
     names = [module.name for module in found if module.name.startswith(rooms)]
-    return [name for name in names if not name.endswith("__main__")]
+    return [name for name in names if not name.endswith("__main__") and (HAS_TORCH or ".torch_" not in name)]
 
 
 @pytest.mark.parametrize("name", _modules())

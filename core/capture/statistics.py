@@ -1,0 +1,124 @@
+"""What is recorded of the tensors inside a model, whatever framework they live in: the names and the shapes.
+
+A framework measures (`torch_statistics` for torch) and answers a `Statistics` for each gradient and parameter; `row`
+turns them into the values of one row. Of each parameter `<p>`:
+
+    gradients/<p>, parameters/<p>     histogram of the values
+    grad_norm/<p>, param_norm/<p>     Euclidean norm; grad_norm/total is that of all gradients together
+    update_ratio/<p>                  norm of what the step changed, over the norm of what was there before
+    dead_units/<p>                    share of the units (entries along the first axis) whose gradient is zero throughout
+    grad_nan/<p>, grad_inf/<p>, ...   how many values are NaN or infinite; written where there are any, and as .../total
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Literal
+
+from ..values import Reference, encodable
+
+Log = Literal["gradients", "parameters", "all"]
+LOGS: tuple[str, ...] = ("gradients", "parameters", "all")
+
+
+@dataclass(frozen=True)
+class Statistics:
+    """What was measured of one tensor.
+
+    Args:
+        size: How many values it has.
+        squares: The sum of their squares; None where only a part of the tensor is known.
+        nans: How many are NaN.
+        infs: How many are infinite.
+        units: Entries along the first axis; 0 where they were not looked at.
+        alive: How many of those are not zero throughout.
+        low: Lower edge of the histogram.
+        high: Upper edge of the histogram.
+        counts: Values in each of its bins, which are equally wide.
+    """
+
+    size: int
+    squares: float | None = None
+    nans: int = 0
+    infs: int = 0
+    units: int = 0
+    alive: int = 0
+    low: float = math.inf
+    high: float = -math.inf
+    counts: Sequence[int] = ()
+
+    @property
+    def norm(self) -> float | None:
+        """The Euclidean norm."""
+        return None if self.squares is None else math.sqrt(self.squares)
+
+
+@dataclass(frozen=True)
+class Measured:
+    """What was measured at one step of one optimizer, by the name of the parameter.
+
+    Args:
+        gradients: Of its gradient, as the optimizer took it.
+        parameters: Of its values before the step.
+        updates: Norm of the change over the norm before, of the parameters that the step may have changed.
+    """
+
+    gradients: Mapping[str, Statistics]
+    parameters: Mapping[str, Statistics]
+    updates: Mapping[str, float]
+
+
+def histogram(counts: Sequence[int], low: float, high: float, size: int) -> Reference | None:
+    """Answer a histogram as a value of a row, or None where it has no values.
+
+    Args:
+        counts: Values in each bin, all bins equally wide.
+        low: The lower edge of the first bin.
+        high: The upper edge of the last bin.
+        size: How many values there are; more than were counted where only a sample was looked at.
+    """
+    counted = sum(counts)
+    if not counted or not low <= high:
+        return None
+    bins = len(counts)
+    if low == high:  # one value, many times: a bin around it, in the middle
+        low, high = low - 0.5, high + 0.5
+        counts = [counted if number == bins // 2 else 0 for number in range(bins)]
+    width = high / bins - low / bins  # their difference may be too large for a float
+    edges = [low + width * number for number in range(bins)] + [high]
+    return Reference(_type="histogram", values=list(counts), bins=edges, size=size, counted=counted)
+
+
+def row(measured: Measured, prefix: str = "") -> dict[str, Any]:
+    """Answer the values of one row, ready to be encoded.
+
+    Args:
+        measured: What was measured.
+        prefix: Goes before each parameter's name: `graph_1/` for the second model of a run.
+    """
+    values: dict[str, Any] = {}
+    for section, short, tensors in (
+        ("gradients", "grad", measured.gradients),
+        ("parameters", "param", measured.parameters),
+    ):
+        for name, one in tensors.items():
+            drawn = histogram(one.counts, one.low, one.high, one.size)
+            if drawn is not None:
+                values[f"{section}/{prefix}{name}"] = encodable(drawn)
+            if one.norm is not None:
+                values[f"{short}_norm/{prefix}{name}"] = one.norm
+            if one.nans:
+                values[f"{short}_nan/{prefix}{name}"] = one.nans
+            if one.infs:
+                values[f"{short}_inf/{prefix}{name}"] = one.infs
+            if one.units:
+                values[f"dead_units/{prefix}{name}"] = (one.units - one.alive) / one.units
+        known = [one.squares for one in tensors.values() if one.squares is not None]
+        if known and len(known) == len(tensors):
+            values[f"{short}_norm/{prefix}total"] = math.sqrt(sum(known))
+            values[f"{short}_nan/{prefix}total"] = sum(one.nans for one in tensors.values())
+            values[f"{short}_inf/{prefix}total"] = sum(one.infs for one in tensors.values())
+    values.update({f"update_ratio/{prefix}{name}": ratio for name, ratio in measured.updates.items()})
+    return values

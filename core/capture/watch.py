@@ -1,0 +1,62 @@
+"""`watch`: what happens inside a model, recorded when its optimizer steps.
+
+Here is what the user calls, and what is refused; `torch_hooks` does the rest. Neither loads torch by itself: a model
+cannot be there before it is.
+"""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
+
+from ..errors import UsageError
+from .statistics import LOGS
+
+if TYPE_CHECKING:
+    from ..run import Run
+
+
+def watch(
+    run: Run,
+    models: Any,
+    criterion: Any = None,
+    log: str | None = "gradients",
+    log_freq: int = 1000,
+    idx: int | None = None,
+    log_graph: bool = False,
+) -> None:
+    """Record gradients and parameters of models; see `Run.watch`."""
+    chosen = _models(models)
+    if log is not None and log not in LOGS:
+        raise UsageError(f"watch() was given log={log!r}; it can be 'gradients', 'parameters', 'all' or None.")
+    if isinstance(log_freq, bool) or not isinstance(log_freq, int) or log_freq < 1:
+        raise UsageError(f"watch() was given log_freq={log_freq!r}; it is a number of optimizer steps, 1 or more.")
+    if idx is not None and (isinstance(idx, bool) or not isinstance(idx, int) or idx < 0):
+        raise UsageError(f"watch() was given idx={idx!r}; it is the number of the first model, 0 or more.")
+    from . import torch_hooks  # imports torch, which is there: the user has a model
+
+    torch_hooks.attach(run, chosen, criterion, log, log_freq, idx, log_graph)
+
+
+def unwatch(run: Run, models: Any = None) -> None:
+    """Record nothing more of models; see `Run.unwatch`."""
+    chosen = None if models is None else _models(models)
+    if sys.modules.get("torch") is not None:
+        from . import torch_hooks
+
+        torch_hooks.detach(run, chosen)
+
+
+def _models(models: Any) -> Sequence[Any]:
+    """Answer the models that were given, one or several."""
+    chosen = list(models) if isinstance(models, (list, tuple, set)) else [models]
+    torch = sys.modules.get("torch")
+    for model in chosen:
+        if torch is None or not isinstance(model, torch.nn.Module):
+            kind = type(model)
+            raise UsageError(
+                f"watch() takes a torch.nn.Module, or several in a list; got a {kind.__module__}.{kind.__qualname__}. "
+                "Models of other frameworks are watched by their integration."
+            )
+    return chosen
