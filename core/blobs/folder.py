@@ -123,6 +123,17 @@ class FolderBlobs:
         _remove(path)
         return found
 
+    def draft(self) -> Path:
+        """Answer an empty file on the same disk, for `put_file(..., move=True)`; what is left of one is cleaned away.
+
+        Raises:
+            StorageError: The folder cannot be written.
+        """
+        with self._refusing():
+            path, fd = self._draft()
+            os.close(fd)
+        return path
+
     def touch(self, digests: Iterable[str]) -> None:
         """Say that blobs are used again, so that they are not taken for rubbish; what is not there is passed over."""
         for digest in digests:

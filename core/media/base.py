@@ -23,6 +23,9 @@ class Blobs(Protocol):
     def put_file(self, path: Path, digest: str | None = None, *, move: bool = False) -> str:
         """Keep a file's bytes; answer their digest."""
 
+    def draft(self) -> Path:
+        """Answer an empty file, for `put_file(..., move=True)`."""
+
 
 class Encodable(ABC):
     """A snapshot: whatever its user does to his own objects does not change it any more.
@@ -32,6 +35,10 @@ class Encodable(ABC):
 
     def held(self) -> Iterable[Held]:
         """Answer the bytes that it keeps in memory, so that they can wait on disk instead."""
+        return ()
+
+    def digests(self) -> Iterable[str]:
+        """Answer the blobs it has put besides those that its reference names: the media in the cells of a table."""
         return ()
 
     @abstractmethod

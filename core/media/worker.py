@@ -221,7 +221,8 @@ class MediaWorker:
             return
         uploads = getattr(self._run, "_uploads", None)
         if uploads is not None:
-            uploads.blobs("run", list(dict.fromkeys(digests_in(value))))
+            beside = (digest for one in item.encodables for digest in one.digests())
+            uploads.blobs("run", list(dict.fromkeys([*digests_in(value), *beside])))
         self._run._journal.append(Kind.ROW, payload)
 
     def _complain(self, item: _Item, why: str) -> None:
