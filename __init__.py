@@ -37,6 +37,8 @@ if TYPE_CHECKING:
     from tracker.core.run import Run as Run
     from tracker.core.settings import Settings as Settings
     from tracker.core.summary import Summary as Summary
+    from tracker.core.tables import JoinedTable as JoinedTable
+    from tracker.core.tables import Table as Table
 
     run: Run | None
     config: Config
@@ -59,6 +61,8 @@ _NAMES = {
     "Summary": "summary",
     "Settings": "settings",
     "Api": "query",
+    "Table": "tables",
+    "JoinedTable": "tables",
     "Histogram": "media.histogram",
     "Text": "media.text",
     "Markdown": "media.text",

@@ -73,6 +73,9 @@ TOUCH_INTERVAL_SECONDS = 3600.0  # how old the time of a blob in use may grow; `
 SYNC_ONE_BY_ONE = 16  # new files; beyond, the file system is asked once for all it holds
 DRAFT_KEEP_SECONDS = 7 * 86_400.0  # half-arrived blobs, and drafts of another machine
 
+# --- tables -----------------------------------------------------------------------------
+TABLE_FILE_BYTES = 64 << 20  # of rows before compression: the files of a table are smaller
+
 # --- complaints -------------------------------------------------------------------------
 COMPLAINT_INTERVAL_SECONDS = 60.0  # the same fault is said at most this often
 
