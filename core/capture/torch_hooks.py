@@ -86,7 +86,7 @@ class Watched:
         self.open = None
         if os.getpid() != self.run._pid:  # a forked child, whose run it is not
             return
-        if torch.cuda.is_available() and torch.cuda.is_current_stream_capturing():
+        if torch.cuda.is_initialized() and torch.cuda.is_current_stream_capturing():
             self.run._complaints.once(
                 "watch: graph",
                 "the optimizer's step is being captured in a CUDA graph; watch() sees nothing of its replays.",
