@@ -1,4 +1,4 @@
-"""One bounded POST with `requests`; imported by the first `send`, never at `import tracker`."""
+"""Bounded requests with `requests`; imported by the first `send`, never at `import tracker`."""
 
 from __future__ import annotations
 
@@ -9,7 +9,9 @@ import os
 import socket
 import ssl
 import time
-from typing import Any
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import Any, Protocol
 
 import requests
 import requests.adapters
@@ -20,6 +22,7 @@ from urllib3.connectionpool import HTTPConnectionPool, HTTPSConnectionPool
 
 _SEND_BYTES_PER_SECOND = 8 << 10  # slower than that is no connection
 _SEND_SECONDS = 30.0
+_SEND_PIECE_BYTES = 64 << 10
 
 
 class Unanswered(Exception):
@@ -59,21 +62,33 @@ def open_session(is_local: bool) -> requests.Session:
     return session
 
 
-def post(
+class Body(Protocol):
+    """What is sent: bytes of a known number, read piece by piece."""
+
+    def __len__(self) -> int: ...
+
+    def read(self, size: int = -1, /) -> bytes:
+        """Answer at most so many bytes; none at the end."""
+        ...
+
+
+def ask(
     session: requests.Session,
+    method: str,
     url: str,
-    body: bytes,
+    body: bytes | Body | None,
     headers: dict[str, str],
     auth: Authorization,
     timeout: tuple[float, float],
     most_bytes: int,
 ) -> tuple[int, Any, bytes]:
-    """Post, and read the answer.
+    """Ask, and read the answer.
 
     Args:
         session: See `open_session`.
+        method: GET, POST, ...
         url: Where to.
-        body: What.
+        body: What; a body that is no bytes is never in memory as a whole.
         headers: Beside the usual ones.
         auth: Sets the key.
         timeout: Seconds for the connection, and for the whole answer from the end of the request on.
@@ -85,37 +100,86 @@ def post(
     Raises:
         Unanswered: For whatever reason.
     """
-    stream = _Body(body, timeout[0] + _SEND_SECONDS + len(body) / _SEND_BYTES_PER_SECOND)
-    try:
-        with session.post(
-            url, data=stream, headers=headers, auth=auth, timeout=timeout, allow_redirects=False, stream=True
-        ) as answer:
-            kept = b""
-            if int(answer.headers.get("Content-Length") or 0) <= most_bytes:
-                while len(kept) < most_bytes and (piece := answer.raw.read(most_bytes - len(kept))):
-                    kept += piece
-                if answer.raw.read(1):  # longer than anything of ours: not read on, and the connection goes
-                    answer.raw.close()
-            else:
+    with (
+        _translated(),
+        session.request(
+            method,
+            url,
+            data=_Limited(body, timeout[0]) if body else None,  # an empty one would be sent as a chunk of none
+            headers=headers,
+            auth=auth,
+            timeout=timeout,
+            allow_redirects=False,
+            stream=True,
+        ) as answer,
+    ):
+        kept = b""
+        if method == "HEAD":
+            answer.raw.read()  # nothing, but it gives the connection back
+        elif int(answer.headers.get("Content-Length") or 0) <= most_bytes:
+            while len(kept) < most_bytes and (piece := answer.raw.read(most_bytes - len(kept))):
+                kept += piece
+            if answer.raw.read(1):  # longer than anything of ours: not read on, and the connection goes
                 answer.raw.close()
-            return answer.status_code, answer.headers, kept
+        else:
+            answer.raw.close()
+        return answer.status_code, answer.headers, kept
+
+
+@contextmanager
+def opened(
+    session: requests.Session, url: str, headers: dict[str, str], auth: Authorization, timeout: tuple[float, float]
+) -> Iterator[tuple[int, Any, Callable[[int], bytes]]]:
+    """Ask for something long, which is read as it comes.
+
+    Yields:
+        Status, headers, and what reads at most so many bytes, undecoded; b"" at the end. An answer that ends before
+        its Content-Length is `Unanswered`.
+
+    Raises:
+        Unanswered: For whatever reason.
+    """
+    with _translated():
+        answer = session.get(url, headers=headers, auth=auth, timeout=timeout, allow_redirects=False, stream=True)
+
+    def read(size: int) -> bytes:
+        with _translated():
+            return bytes(answer.raw.read(size))
+
+    with answer:  # what is left unread goes with the connection
+        yield answer.status_code, answer.headers, read
+
+
+@contextmanager
+def _translated() -> Iterator[None]:
+    try:
+        yield
     except (requests.RequestException, urllib3.exceptions.HTTPError, http.client.HTTPException) as error:
         raise Unanswered(_reason(error)) from None  # its text may hold a proxy's password
     except (OSError, ValueError) as error:
         raise Unanswered(_reason(error)) from None
 
 
-class _Body(io.BytesIO):
+class _Limited:
     """A body that is sent in pieces: each has the socket's time limit, all together this one."""
 
-    def __init__(self, body: bytes, seconds: float) -> None:
-        super().__init__(body)
-        self._limit = time.monotonic() + seconds
+    def __init__(self, body: bytes | Body, seconds: float) -> None:
+        self._body: Any = io.BytesIO(body) if isinstance(body, bytes) else body
+        self._length = len(body)
+        self._limit = time.monotonic() + seconds + _SEND_SECONDS + self._length / _SEND_BYTES_PER_SECOND
 
-    def read(self, size: int | None = -1, /) -> bytes:
+    def __len__(self) -> int:
+        return self._length
+
+    def __iter__(self) -> Iterator[bytes]:
+        while piece := self.read(_SEND_PIECE_BYTES):
+            yield piece
+
+    def read(self, size: int = -1, /) -> bytes:
         if time.monotonic() > self._limit:
             raise TimeoutError("sending takes too long")
-        return super().read(size)
+        piece: bytes = self._body.read(size)
+        return piece
 
 
 class _Trickle(io.RawIOBase):

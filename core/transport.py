@@ -6,23 +6,17 @@ one that begins too far on. Everything else is a `TransportError` whose `status`
 
 from __future__ import annotations
 
-import json
-import os
-import time
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Protocol
-from urllib.parse import quote, urlsplit
+from typing import Any, Protocol
+from urllib.parse import quote
 
-from .errors import TransportError, UsageError
-from .limits import CONNECT_TIMEOUT_SECONDS, MAX_ANSWER_BYTES, READ_TIMEOUT_SECONDS, RETRY_AFTER_LIMIT_SECONDS
+from .connection import Connection
+from .errors import TransportError
+from .limits import CONNECT_TIMEOUT_SECONDS, READ_TIMEOUT_SECONDS
 from .paths import RunPath
 
-if TYPE_CHECKING:
-    import requests
-
 FRAMES = "application/x-tracker-frames"
-_LOOPBACK = ("localhost", "::1")
 
 
 @dataclass(frozen=True)
@@ -73,15 +67,11 @@ class Transport(Protocol):
 
 
 class HttpTransport:
-    """Posts batches to a tracker server with `requests`, which is imported at the first `send`.
-
-    TLS is always verified, redirects are not followed (the key would travel along), and the key stands in the
-    `Authorization` header and nowhere else. A request is bounded as a whole, however slowly the server trickles.
+    """Posts batches to a tracker server.
 
     Args:
         base_url: The server, `http://...` or `https://...`.
-        api_key: The key, or what answers it; None where the server wants none. Once a key was refused, the settings
-            (environment, user's file) are read again before each try, so a new key works at once.
+        api_key: The key, or what answers it; None where the server wants none. See `Connection`.
         connect_seconds: Limit for the connection.
         read_seconds: Limit for the whole answer, from the last byte of the request on.
 
@@ -97,97 +87,32 @@ class HttpTransport:
         connect_seconds: float = CONNECT_TIMEOUT_SECONDS,
         read_seconds: float = READ_TIMEOUT_SECONDS,
     ) -> None:
-        parts = urlsplit(base_url)
-        if parts.scheme not in ("http", "https") or not parts.hostname:
-            raise UsageError(f"the server's address is {base_url!r}; it is written http://host:port or https://host.")
-        host = f"[{parts.hostname}]" if ":" in parts.hostname else parts.hostname
-        self._origin = f"{parts.scheme}://{host}" + (f":{parts.port}" if parts.port else "")
-        self._base = self._origin + parts.path.rstrip("/")
-        self._userinfo = (parts.username, parts.password or "") if parts.username else None
-        self._is_local = parts.hostname in _LOOPBACK or parts.hostname.startswith("127.")
-        self._key = api_key
-        self._refused: set[str | None] = set()
-        self._timeout = (connect_seconds, read_seconds)
-        self._session: requests.Session | None = None
-        self._pid = 0
+        self.connection = Connection(base_url, api_key, connect_seconds=connect_seconds, read_seconds=read_seconds)
 
     @property
     def address(self) -> str:
         """The server's address, without user and password."""
-        return self._base
+        return self.connection.address
 
     def __repr__(self) -> str:
-        return f"HttpTransport({self._base!r})"
+        return f"HttpTransport({self.address!r})"
 
     def send(self, batch: Batch) -> int:
         """Post a batch; see `Transport.send`."""
-        from .http import Unanswered
-
         names = "/".join(quote(name, safe="") for name in (*batch.path, batch.stream))
-        url = f"{self._base}/api/v1/streams/{names}?after={batch.after}"
-        key = self._current_key()
-        try:
-            status, headers, body = self._post(url, batch.body, key)
-        except Unanswered as error:
-            raise TransportError(f"{self._base} does not answer: {error}") from error
-        if status in (200, 409):
-            acked = _acked(body)
-            if acked is not None:
-                self._refused.clear()
+        answer = self.connection.ask(
+            "POST", f"/streams/{names}?after={batch.after}", batch.body, {"Content-Type": FRAMES}
+        )
+        if answer.status in (200, 409):
+            acked = (answer.json() or {}).get("acked")
+            if type(acked) is int and acked >= 0:
+                self.connection.accept()
                 return acked
-        raise self._refusal(status, headers, body, key)
+        raise self.connection.refusal(answer)
 
     def close(self) -> None:
         """Let connections go."""
-        session, self._session = self._session, None
-        if session is not None:
-            session.close()
-
-    def _post(self, url: str, body: bytes, key: str | None) -> tuple[int, Any, bytes]:
-        from .http import Authorization, open_session, post
-
-        if self._session is None or self._pid != os.getpid():  # a forked child must not write to its parent's sockets
-            self._session = open_session(self._is_local)
-            self._pid = os.getpid()
-        headers = {"Content-Type": FRAMES}
-        authorization = Authorization(key, self._userinfo)
-        return post(self._session, url, body, headers, authorization, self._timeout, MAX_ANSWER_BYTES)
-
-    def _current_key(self) -> str | None:
-        given = self._key() if callable(self._key) else self._key
-        if given not in self._refused:
-            return given
-        for key in _known_keys(self._base):
-            if key not in self._refused:
-                return key
-        self._refused.clear()  # all were refused: the server may know the first one again
-        return given
-
-    def _refusal(self, status: int, headers: Any, body: bytes, key: str | None) -> TransportError:
-        where = self._base
-        if status in (401, 403):
-            self._refused.add(key)
-            what = "refuses the API key" if key else "wants an API key"
-            return TransportError(
-                f"{where} {what} ({status}{_detail(body)}). Everything is kept on this machine. Put a valid key into "
-                "TRACKER_API_KEY before the start, or as api_key into the settings file: a run under way reads it there.",
-                status=status,
-            )
-        if 300 <= status < 400:
-            target = urlsplit(headers.get("Location", ""))
-            there = f"{target.scheme}://{target.hostname}" if target.hostname else "another place"
-            return TransportError(
-                f"{where} redirects to {there}, which is not followed. Set TRACKER_BASE_URL to the server itself.",
-                status=status,
-            )
-        if status in (200, 409):
-            text = f"{where} answers, but not as a tracker server does (a proxy's or a log-in page?)"
-            return TransportError(text, status=status)
-        if status in (404, 405):
-            text = f"{where} has no place for runs ({status}); is TRACKER_BASE_URL a tracker server's address?"
-            return TransportError(text, status=status)
-        wait = _seconds(headers.get("Retry-After"))
-        return TransportError(f"{where} answers {status}{_detail(body)}", status=status, retry_after=wait)
+        self.connection.close()
 
 
 class MemoryTransport:
@@ -253,57 +178,6 @@ class MemoryTransport:
             if isinstance(entry, Block)
             for step, time_ns, values in entry.rows()
         ]
-
-
-def _acked(body: bytes) -> int | None:
-    """Answer the cursor in an answer. A captive portal says 200 as well, and HTML; that is no acknowledgement."""
-    try:
-        answer = json.loads(body)
-    except (ValueError, RecursionError):
-        return None
-    acked = answer.get("acked") if isinstance(answer, dict) else None
-    return acked if type(acked) is int and acked >= 0 else None
-
-
-def _detail(body: bytes) -> str:
-    try:
-        answer = json.loads(body)
-    except (ValueError, RecursionError):
-        return ""
-    detail = answer.get("detail") if isinstance(answer, dict) else None
-    return f": {detail[:200]}" if isinstance(detail, str) else ""
-
-
-def _seconds(retry_after: str | None) -> float | None:
-    """Answer the seconds of a Retry-After header, which holds a number or a date."""
-    if not retry_after:
-        return None
-    try:
-        seconds = float(retry_after)
-    except ValueError:
-        from email.utils import parsedate_to_datetime
-
-        try:
-            seconds = parsedate_to_datetime(retry_after).timestamp() - time.time()
-        except (TypeError, ValueError):
-            return None
-    return min(max(seconds, 0.0), RETRY_AFTER_LIMIT_SECONDS) if seconds == seconds else None
-
-
-def _known_keys(base_url: str) -> list[str]:
-    """Answer the keys that the settings hold now for this server, the strongest source first."""
-    from .settings import _from_file, resolve, user_file
-
-    try:
-        chosen = resolve()
-        if chosen.base_url and chosen.base_url != base_url:  # keys for somebody else
-            return []
-        file = user_file()
-        # The file's own as well: an environment variable of the start would hide a key written there since.
-        keys = [chosen.api_key, _from_file(file, False).get("api_key") if file else None]
-    except (UsageError, OSError):  # a file that is being edited
-        return []
-    return list(dict.fromkeys(key for key in keys if isinstance(key, str) and key))
 
 
 __all__ = ["Batch", "HttpTransport", "MemoryTransport", "Transport"]
