@@ -21,7 +21,7 @@ from .actions import Actions
 from .events import Hub
 from .gate.auth import policy
 from .gate.keys import KeyFile
-from .gate.security import Gate, HostList
+from .gate.security import Gate, HostList, RefusedError
 from .index import Index
 from .limits import LIVENESS_SECONDS, RETRY_AFTER_SECONDS
 from .models import Error
@@ -145,9 +145,14 @@ def _answer_errors(app: FastAPI) -> None:
         _log.warning("%s (%s)", trouble.detail, error)
         return Json({"detail": trouble.detail}, trouble.status, {"retry-after": str(RETRY_AFTER_SECONDS)})
 
+    async def refused(_request: Request, error: Exception) -> Response:
+        assert isinstance(error, RefusedError)  # by the gate, while the route read the body
+        return error.answer()
+
     async def fault(_request: Request, _error: Exception) -> Response:
         return Json({"detail": "the server met a fault; its log says which."}, 500)
 
+    app.add_exception_handler(RefusedError, refused)
     app.add_exception_handler(UsageError, usage)
     app.add_exception_handler(RequestValidationError, invalid)
     app.add_exception_handler(StoreTroubleError, storage)

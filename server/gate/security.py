@@ -13,6 +13,7 @@ import logging
 import re
 import time
 from collections.abc import Callable, Collection, Iterable
+from dataclasses import dataclass
 from urllib.parse import urlsplit
 
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
@@ -20,6 +21,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from ...core.errors import StorageError
 from ..limits import (
     BODY_IDLE_SECONDS,
+    MAX_BLOB_PIECE_BYTES,
     MAX_FORM_BODY_BYTES,
     MAX_FRAMES_BODY_BYTES,
     MAX_JSON_BODY_BYTES,
@@ -29,7 +31,9 @@ from ..wire import Json
 
 _log = logging.getLogger("tracker.server")
 FRAMES = "application/x-tracker-frames"
+BYTES = "application/octet-stream"
 JSON = "application/json"
+ZSTD = "zstd"
 SAFE_METHODS = frozenset(("GET", "HEAD", "OPTIONS"))
 METHODS = SAFE_METHODS | {"POST", "PUT", "PATCH", "DELETE"}
 CSP = (
@@ -57,6 +61,16 @@ class RefusedError(Exception):
         super().__init__(detail)
         self.status = status
         self.detail = detail
+
+    def answer(self) -> Json:
+        """Answer what the client is told."""
+        # The body was not read: the connection is of no more use.
+        more = {"connection": "close"}
+        if self.status == 401:
+            more["www-authenticate"] = "Bearer"
+        elif self.status == 303:
+            more = {"location": self.detail}
+        return Json({"detail": self.detail}, self.status, more)
 
 
 def parse_host(host: str) -> tuple[str, int | None]:
@@ -153,25 +167,19 @@ class Gate:
 
         async def dressed(message: Message) -> None:
             if message["type"] == "http.response.start":
-                headers = [*message.get("headers", ()), *_HEADERS]
-                if is_api and not any(name == b"cache-control" for name, _ in headers):
-                    headers.append((b"cache-control", b"no-store"))
-                message = {**message, "headers": headers}
+                message = {**message, "headers": _dressed(message.get("headers", ()), is_api)}
             await send(message)
 
         try:
             headers = self._check(scope, is_api)
             self._authorise(scope, headers)
             if scope["method"] not in SAFE_METHODS:
-                receive = await _whole_body(scope, headers, receive)
+                rule = body_rule(scope["method"], scope["path"])
+                receive = _bounded(rule, headers, receive)
+                if not rule.is_streamed:
+                    receive = await _whole_body(receive)
         except RefusedError as refused:
-            # The body was not read: the connection is of no more use.
-            more = {"connection": "close"}
-            if refused.status == 401:
-                more["www-authenticate"] = "Bearer"
-            elif refused.status == 303:
-                more = {"location": refused.detail}
-            await Json({"detail": refused.detail}, refused.status, more)(scope, receive, dressed)
+            await refused.answer()(scope, receive, dressed)
             return
         await self.app(scope, receive, dressed)
 
@@ -191,8 +199,8 @@ class Gate:
             headers[name] = raw_value.decode("latin-1")
         if "transfer-encoding" in headers and "content-length" in headers:
             raise RefusedError(400, "the request tells its length twice (Content-Length and Transfer-Encoding).")
-        if headers.get("content-encoding", "identity") != "identity":
-            raise RefusedError(415, "compressed bodies are not taken; frames are compressed in themselves.")
+        rule = body_rule(scope["method"], scope["path"])
+        _check_encoding(rule, headers)
         if len(scope.get("raw_path") or b"") + len(scope["query_string"]) > MAX_URL_BYTES:
             raise RefusedError(414, f"the address is longer than {MAX_URL_BYTES} bytes.")
         host = self.hosts.check(headers.get("host", ""))
@@ -202,8 +210,18 @@ class Gate:
         if is_api or method not in SAFE_METHODS:
             _check_origin(headers, host)
         if method not in SAFE_METHODS:
-            _check_type(scope["path"], headers)
+            _check_type(rule, headers)
         return headers
+
+
+def _dressed(given: Iterable[tuple[bytes, bytes]], is_api: bool) -> list[tuple[bytes, bytes]]:
+    """Answer the headers of an answer with ours; what a route says itself stands (logged HTML has a policy of its own)."""
+    headers = list(given)
+    said = {name for name, _ in headers}
+    headers += [(name, value) for name, value in _HEADERS if name not in said]
+    if is_api and b"cache-control" not in said:
+        headers.append((b"cache-control", b"no-store"))
+    return headers
 
 
 def _check_origin(headers: dict[str, str], host: tuple[str, int | None]) -> None:
@@ -225,49 +243,94 @@ def _check_origin(headers: dict[str, str], host: tuple[str, int | None]) -> None
         raise RefusedError(403, "another site's page may not ask this server.")
 
 
-def _check_type(path: str, headers: dict[str, str]) -> None:
+@dataclass(frozen=True)
+class BodyRule:
+    """What a request may bring along.
+
+    Args:
+        type: Its Content-Type; none of those that a form can send.
+        limit_bytes: How much.
+        is_streamed: The route reads it as it comes; all others get it at once.
+        encodings: Other Content-Encodings than none.
+    """
+
+    type: str
+    limit_bytes: int
+    is_streamed: bool = False
+    encodings: frozenset[str] = frozenset()
+
+
+_BLOB = re.compile(r"/api/v1/(?:blobs|runs/[^/]+/[^/]+/[^/]+/blobs)/[^/]+")
+_BLOB_RULE = BodyRule(BYTES, MAX_BLOB_PIECE_BYTES, is_streamed=True, encodings=frozenset((ZSTD,)))
+_FRAMES_RULE = BodyRule(FRAMES, MAX_FRAMES_BODY_BYTES)
+_JSON_RULE = BodyRule(JSON, MAX_JSON_BODY_BYTES)
+_FORM_RULE = BodyRule(JSON, MAX_FORM_BODY_BYTES)
+
+
+def body_rule(method: str, path: str) -> BodyRule:
+    """Answer what a request to a path may bring along."""
+    if path.startswith("/api/v1/streams/"):
+        return _FRAMES_RULE
+    if method == "PUT" and _BLOB.fullmatch(path):
+        return _BLOB_RULE
+    return _JSON_RULE if path.startswith("/api/") else _FORM_RULE
+
+
+def _check_type(rule: BodyRule, headers: dict[str, str]) -> None:
     has_body = headers.get("content-length", "0") != "0" or "transfer-encoding" in headers
     given = headers.get("content-type", "").partition(";")[0].strip().lower()
-    wanted = FRAMES if path.startswith("/api/v1/streams/") else JSON
-    if given != wanted and (given or has_body):
-        raise RefusedError(415, f"the body's Content-Type is {given[:80]!r}; send {wanted}.")
+    if given != rule.type and (given or has_body):
+        raise RefusedError(415, f"the body's Content-Type is {given[:80]!r}; send {rule.type}.")
 
 
-def body_limit(path: str) -> int:
-    """Answer how many bytes a request's body may have."""
-    if path.startswith("/api/v1/streams/"):
-        return MAX_FRAMES_BODY_BYTES
-    if path.startswith("/api/"):
-        return MAX_JSON_BODY_BYTES
-    return MAX_FORM_BODY_BYTES
+def _check_encoding(rule: BodyRule, headers: dict[str, str]) -> None:
+    encoding = headers.get("content-encoding", "identity")
+    if encoding != "identity" and encoding not in rule.encodings:
+        raise RefusedError(415, "compressed bodies are not taken here; what is sent is compressed in itself.")
 
 
-async def _whole_body(scope: Scope, headers: dict[str, str], receive: Receive) -> Receive:
-    """Read the body, bounded in size and time; answer a `receive` that gives it at once."""
-    limit = body_limit(scope["path"])
+def _bounded(rule: BodyRule, headers: dict[str, str], receive: Receive) -> Receive:
+    """Answer a `receive` that is bounded in size and time; it raises `RefusedError`."""
+    limit = rule.limit_bytes
     length = headers.get("content-length", "0")
     if not length.isascii() or not length.isdigit() or len(length) > 20:
         raise RefusedError(400, "the Content-Length is no number.")
     if int(length) > limit:
         raise RefusedError(413, f"the body has {int(length):,} bytes; at most {limit:,} are taken here.")
-    pieces: list[bytes] = []
     size = 0
-    begun = time.monotonic()
-    more = True
-    while more:
+    waited = 0.0
+    is_over = False
+
+    async def bounded() -> Message:
+        nonlocal size, waited, is_over
+        if is_over:
+            return await receive()
+        begun = time.monotonic()
         try:
             message = await asyncio.wait_for(receive(), BODY_IDLE_SECONDS)
         except asyncio.TimeoutError:
             raise RefusedError(408, f"the body did not come within {BODY_IDLE_SECONDS:.0f} seconds.") from None
         if message["type"] == "http.disconnect":
             raise RefusedError(400, "the body ended too soon.")
-        piece = message.get("body", b"")
-        size += len(piece)
+        waited += time.monotonic() - begun  # for the client alone, not for our disk
+        size += len(message.get("body", b""))
+        is_over = not message.get("more_body", False)
         if size > limit:
             raise RefusedError(413, f"the body has more than {limit:,} bytes.")
-        if time.monotonic() - begun > BODY_IDLE_SECONDS + size / _LEAST_BYTES_PER_SECOND:
+        if waited > BODY_IDLE_SECONDS + size / _LEAST_BYTES_PER_SECOND:
             raise RefusedError(408, "the body comes too slowly.")
-        if piece:
+        return message
+
+    return bounded
+
+
+async def _whole_body(receive: Receive) -> Receive:
+    """Read the body; answer a `receive` that gives it at once."""
+    pieces: list[bytes] = []
+    more = True
+    while more:
+        message = await receive()
+        if piece := message.get("body", b""):
             pieces.append(piece)
         more = message.get("more_body", False)
     whole: list[Message] = [{"type": "http.request", "body": b"".join(pieces), "more_body": False}]
