@@ -25,8 +25,9 @@ from .gate.security import Gate, HostList, RefusedError
 from .index import Index
 from .limits import LIVENESS_SECONDS, RETRY_AFTER_SECONDS
 from .models import Error
+from .places import Places
 from .repeat import Repeat
-from .routes import events, files, health, login, projects, runs, series, streams
+from .routes import blobs, events, files, health, login, projects, runs, series, streams
 from .services import Mode, Services
 from .stores.base import Stores
 from .trouble import StoreTroubleError, store_trouble
@@ -106,6 +107,7 @@ def create_app(
         mode=mode,
         root=root,
         index=index,
+        places=Places(stores, root if mode == "ui" else None),
         hub=hub,
         actions=Actions(index, tell, root if mode == "ui" else None, watcher),
         tell=tell,
@@ -114,7 +116,7 @@ def create_app(
         keys=keys,
     )
     api = APIRouter(prefix="/api/v1", responses={status: {"model": Error} for status in (404, 422)})
-    for module in (health, projects, runs, files, series, streams, events):
+    for module in (health, projects, runs, files, series, streams, events, blobs):
         api.include_router(module.router, tags=[module.__name__.rpartition(".")[2]])
     app.include_router(api)
     app.include_router(login.router)

@@ -46,5 +46,6 @@ class Index:
 
     def forget(self, path: RunPath) -> None:
         """Remove a run from all stores."""
+        self.stores.run_blobs.forget(path)
         self.metrics.forget(path)
         self.metadata.forget(path)

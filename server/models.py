@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from .limits import MAX_BUCKETS
+from .limits import MAX_BUCKETS, MAX_DIGESTS
 
 RunState = Literal["running", "finished", "failed", "killed", "crashed", "preempted"]
 
@@ -203,3 +203,27 @@ class Trashed(BaseModel):
 
     path: str
     restore: str
+
+
+Digest = Annotated[str, Field(pattern="^[0-9a-f]{64}$")]
+
+
+class Digests(BaseModel):
+    """Blobs, by what their bytes are."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    digests: list[Digest] = Field(max_length=MAX_DIGESTS)
+
+
+class Missing(BaseModel):
+    """Blobs that are not kept."""
+
+    missing: list[str]
+
+
+class Held(BaseModel):
+    """How far a blob has come."""
+
+    held: int = Field(description="Bytes that are here: where the next piece begins.")
+    complete: bool = Field(description="Whether it is whole, checked and kept.")

@@ -12,6 +12,7 @@ from .actions import Actions
 from .events import Hub
 from .gate.keys import KeyFile
 from .index import Index
+from .places import Places
 from .watching.liveness import Liveness, Tells
 from .watching.watcher import Watcher
 
@@ -31,6 +32,7 @@ class Services:
     mode: Mode
     root: Path | None
     index: Index
+    places: Places
     hub: Hub
     actions: Actions
     tell: Tells

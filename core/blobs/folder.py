@@ -10,6 +10,7 @@ import contextlib
 import errno
 import os
 import re
+import shutil
 import threading
 import time
 from collections.abc import Iterable, Iterator
@@ -133,6 +134,31 @@ class FolderBlobs:
             path, fd = self._draft()
             os.close(fd)
         return path
+
+    def put_packed(self, source: BinaryIO, digest: str, most_bytes: int) -> None:
+        """Keep bytes that come packed, as they come.
+
+        Args:
+            source: One zstd frame, from its beginning.
+            digest: Of the plain bytes.
+            most_bytes: How many those may be: what a hostile frame may unfold to.
+
+        Raises:
+            StorageError: They are no such frame, or unfold to other bytes, or to more; or they cannot be written.
+        """
+        with self._refusing():
+            name, fd = self._draft()
+            try:
+                with os.fdopen(fd, "w+b") as file:
+                    shutil.copyfileobj(source, file, _PIECE_BYTES)
+                    file.seek(0)
+                    _check(packing.digest_of_packed(file, most_bytes), digest)
+                if self.has(digest):
+                    self._again(digest)
+                else:
+                    self._name(name, digest, True)
+            finally:
+                _remove(name)
 
     def touch(self, digests: Iterable[str]) -> None:
         """Say that blobs are used again, so that they are not taken for rubbish; what is not there is passed over."""

@@ -7,6 +7,7 @@ from typing import BinaryIO
 
 from ..errors import FormatError
 from ..limits import MIN_PACK_BYTES, PACK_LEVEL, PACK_SAMPLE_BYTES, PACK_WORTH
+from .digests import new_digest
 
 if sys.version_info >= (3, 14):  # pragma: no cover - one of the two, by version
     from compression import zstd
@@ -80,6 +81,36 @@ def plain_size(head: bytes) -> int:
     if size is None:
         raise FormatError("packed bytes do not say how many they were.")
     return size
+
+
+def digest_of_packed(file: BinaryIO, most_bytes: int) -> str:
+    """Answer the digest of the plain bytes of a packed file.
+
+    Raises:
+        FormatError: It is no frame that says how long its plain bytes are, or they are others, or more than allowed.
+    """
+    size = plain_size(file.read(HEAD_BYTES))
+    if size > most_bytes:
+        raise FormatError(f"packed bytes unfold to {size:,} bytes; at most {most_bytes:,} are taken.")
+    file.seek(0)
+    digest = new_digest()
+    found = 0
+    try:
+        press = zstd.ZstdDecompressor()
+        while not press.eof:
+            packed_piece = file.read(_PIECE_BYTES) if press.needs_input else b""
+            if press.needs_input and not packed_piece:
+                break
+            plain = press.decompress(packed_piece, _PIECE_BYTES)
+            found += len(plain)
+            if found > size:
+                break
+            digest.update(plain)
+    except (zstd.ZstdError, EOFError) as error:
+        raise FormatError(f"packed bytes cannot be unpacked: {error}.") from error
+    if found != size or not press.eof or press.unused_data or file.read(1):
+        raise FormatError(f"packed bytes are not one whole frame of the {size:,} bytes that they say.")
+    return digest.hexdigest()
 
 
 def open_packed(file: BinaryIO) -> BinaryIO:

@@ -9,6 +9,7 @@ from .base import GapError, RunDetail, RunPage, RunRow, Series, Stores, StreamRo
 from .database import DamagedError
 from .metadata import SqliteMetadata
 from .metrics import SqliteMetrics
+from .runblobs import FolderRunBlobs
 
 _INDEX_FILES = ("metadata.db", "metrics.db")
 
@@ -47,7 +48,7 @@ def _open(folder: Path) -> Stores:
     except BaseException:
         metrics.close()
         raise
-    return Stores(metadata, metrics, FolderBlobs(folder / "blobs"), folder)
+    return Stores(metadata, metrics, FolderBlobs(folder / "blobs"), FolderRunBlobs(folder / "runblobs"), folder)
 
 
 __all__ = [

@@ -428,14 +428,39 @@ class BlobStore(Protocol):
         """Check what has arrived, and give it its name; StorageError where the bytes are others."""
         ...
 
+    def put_packed(self, source: BinaryIO, digest: str, most_bytes: int) -> None:
+        """Keep bytes that come packed; StorageError where they unfold to others, or to more than so many."""
+        ...
+
+
+class RunBlobs(Protocol):
+    """Bytes of the runs' own."""
+
+    def of(self, path: RunPath) -> BlobStore:
+        """Answer the blobs of a run; there need be none."""
+        ...
+
+    def forget(self, path: RunPath) -> None:
+        """Remove all blobs of a run."""
+        ...
+
 
 @dataclass(frozen=True)
 class Stores:
-    """The three in use, and the folder they may be in; made by `open_stores`, in `server.stores`."""
+    """Those in use, and the folder they may be in; made by `open_stores`, in `server.stores`.
+
+    Args:
+        metadata: Runs and what belongs to them.
+        metrics: Points.
+        blobs: Bytes shared by all runs: chunks of artifacts, manifests.
+        run_blobs: Bytes of each run's own.
+        folder: Where they are.
+    """
 
     metadata: MetadataStore
     metrics: MetricStore
     blobs: BlobStore
+    run_blobs: RunBlobs
     folder: Path
 
     def close(self) -> None:

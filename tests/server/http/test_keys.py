@@ -16,10 +16,11 @@ from fastapi.routing import APIRoute
 from tracker.server.app import create_app
 from tracker.server.gate.auth import COOKIE
 from tracker.server.gate.keys import KeyFile, is_well_formed, make_key
+from tracker.server.gate.security import body_rule
 from tracker.server.run import key_file
 from tracker.server.stores import open_stores
 
-from .helpers import FRAMES, Server
+from .helpers import Server
 
 # Every route, and whether it wants a key. "page": without one the browser is led to the login page.
 ROUTES = {
@@ -38,6 +39,10 @@ ROUTES = {
     ("GET", "/api/v1/streams/{entity}/{project}/{id}/{stream_id}"): "key",
     ("POST", "/api/v1/streams/{entity}/{project}/{id}/{stream_id}"): "key",
     ("GET", "/api/v1/events"): "key",
+    ("POST", "/api/v1/blobs/missing"): "key",
+    **{(method, "/api/v1/blobs/{digest}"): "key" for method in ("GET", "HEAD", "PUT")},
+    ("POST", "/api/v1/runs/{entity}/{project}/{id}/blobs/missing"): "key",
+    **{(method, "/api/v1/runs/{entity}/{project}/{id}/blobs/{digest}"): "key" for method in ("GET", "HEAD", "PUT")},
     ("POST", "/login"): "open",
     ("POST", "/logout"): "key",
     ("GET", "/login"): "open",
@@ -83,7 +88,7 @@ def test_every_route_by_every_key(locked: tuple[Server, str], method: str, route
     server, right = locked
     path = re.sub(r"\{(\w+)(:path)?\}", lambda m: {"path": "", "name": "style.css"}.get(m[1], "x"), route)
     wants = ROUTES[method, route]
-    headers = {"content-type": FRAMES if method == "POST" and "/streams/" in route else "application/json"}
+    headers = {"content-type": body_rule(method, path).type}
     query = {"after": "0"} if "/streams/" in route else {}
     cookies = {}
     if key == "wrong":

@@ -12,7 +12,7 @@ from urllib.parse import quote
 import pytest
 
 from tracker.core.paths import RunPath
-from tracker.server.gate.security import HostList, RefusedError, is_loopback
+from tracker.server.gate.security import HostList, RefusedError, body_rule, is_loopback
 
 from .helpers import FRAMES, Server, start_server, until, write_run
 
@@ -77,6 +77,9 @@ UNSAFE = [
     ("POST", "/api/v1/series"),
     ("POST", "/api/v1/streams/local/demo/one/s?after=0"),
     ("PUT", RUN),
+    ("PUT", f"{RUN}/blobs/{'a' * 64}?size=2"),
+    ("PUT", f"/api/v1/blobs/{'a' * 64}?size=2"),
+    ("POST", "/api/v1/blobs/missing"),
     ("POST", "/login"),
     ("POST", "/logout"),
 ]
@@ -96,7 +99,7 @@ FOREIGN = [
 @pytest.mark.parametrize("headers", FOREIGN)
 @pytest.mark.parametrize(("method", "path"), UNSAFE)
 def test_another_origin_changes_nothing(ui: Server, method: str, path: str, headers: dict[str, str]) -> None:
-    content_type = FRAMES if "streams" in path else "application/json"
+    content_type = body_rule(method, path.partition("?")[0]).type
     answer = ui.client.request(method, path, content=b"{}", headers={"content-type": content_type, **headers})
 
     assert answer.status_code == 403
@@ -179,6 +182,9 @@ def test_no_name_is_a_path(walled: tuple[Server, Path, set[str]], name: str) -> 
         requests += [
             ("GET", f"/api/v1/projects/{spelt}/demo/metrics"),
             ("GET", f"/api/v1/streams/local/demo/one/{spelt}"),
+            ("GET", f"/api/v1/blobs/{spelt}"),
+            ("GET", f"{routes[2]}/blobs/{'a' * 64}"),
+            ("GET", f"/api/v1/runs/local/demo/one/blobs/{spelt}"),
         ]
         requests += [("GET", f"/{spelt}"), ("GET", f"/assets/{spelt}"), ("GET", f"/builtin/{spelt}")]
         for method, route in requests:
@@ -243,7 +249,7 @@ def test_a_body_of_two_lengths_is_refused(ui: Server, headers: bytes) -> None:
 
 @pytest.mark.parametrize(
     ("path", "kind", "limit"),
-    [("/api/v1/series", "application/json", 1 << 20), ("/api/v1/streams/a/b/c/d?after=0", FRAMES, 64 << 20), ("/login", "application/json", 4096)],
+    [("/api/v1/series", "application/json", 1 << 20), ("/api/v1/streams/a/b/c/d?after=0", FRAMES, 64 << 20), ("/login", "application/json", 4096), ("/api/v1/blobs/missing", "application/json", 1 << 20)],
 )  # fmt: skip
 def test_bodies_are_limited_by_route(team: Server, path: str, kind: str, limit: int) -> None:
     def declared(size: int) -> int:

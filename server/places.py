@@ -1,0 +1,29 @@
+"""Where a server has its bytes: in the folder of runs that `tracker ui` shows, or in stores of its own."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from ..core.blobs import FolderBlobs
+from ..core.paths import RunPath, blobs_folder, run_blobs
+from .stores.base import BlobStore, Stores
+
+
+class Places:
+    """Bytes shared by all runs, and each run's own.
+
+    Args:
+        stores: The server's own.
+        root: The folder of all runs, where the server shows one; the bytes are there then.
+    """
+
+    def __init__(self, stores: Stores, root: Path | None = None) -> None:
+        self._stores = stores
+        self._root = root
+        self.blobs: BlobStore = FolderBlobs(blobs_folder(root)) if root is not None else stores.blobs
+
+    def run_blobs(self, path: RunPath) -> BlobStore:
+        """Answer a run's own blobs; there need be none, nor such a run."""
+        if self._root is not None:
+            return FolderBlobs(run_blobs(path.folder(self._root)))
+        return self._stores.run_blobs.of(path)
