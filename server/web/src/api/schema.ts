@@ -4,6 +4,54 @@
  */
 
 export interface paths {
+    "/api/v1/blobs/missing": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        /**
+         * Missing Blobs
+         * @description Say which of these are not kept.
+         */
+        post: operations["missing_blobs"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/v1/blobs/{digest}": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /**
+         * Blob
+         * @description Read bytes shared by all runs; packed with zstd where they are kept so and the client takes it.
+         */
+        get: operations["blob"];
+        /**
+         * Put Blob
+         * @description Take in the next piece of a blob that all runs share.
+         */
+        put: operations["put_blob"];
+        post?: never;
+        delete?: never;
+        options?: never;
+        /**
+         * Blob Head
+         * @description Say how long they are; where they are not whole yet, 404 with how many bytes are held (`Tracker-Held`).
+         */
+        head: operations["blob_head"];
+        patch?: never;
+        trace?: never;
+    };
     "/api/v1/events": {
         parameters: {
             query?: never;
@@ -73,7 +121,7 @@ export interface paths {
         };
         /**
          * Metrics
-         * @description List the keys that runs of the project have logged.
+         * @description List the keys that runs of the project have logged, or with `stream=system` those of samples of the machine.
          */
         get: operations["metrics"];
         put?: never;
@@ -130,6 +178,54 @@ export interface paths {
          * @description Change what is given of a run; null takes name, notes, tags or group away.
          */
         patch: operations["edit_run"];
+        trace?: never;
+    };
+    "/api/v1/runs/{entity}/{project}/{id}/blobs/missing": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        /**
+         * Missing Run Blobs
+         * @description Say which of these the run has not.
+         */
+        post: operations["missing_run_blobs"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/v1/runs/{entity}/{project}/{id}/blobs/{digest}": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /**
+         * Run Blob
+         * @description Read a run's own bytes: media, parts of tables, named files.
+         */
+        get: operations["run_blob"];
+        /**
+         * Put Run Blob
+         * @description Take in the next piece of a run's own blob.
+         */
+        put: operations["put_run_blob"];
+        post?: never;
+        delete?: never;
+        options?: never;
+        /**
+         * Run Blob Head
+         * @description Say how long they are; where they are not whole yet, 404 with how many bytes are held (`Tracker-Held`).
+         */
+        head: operations["run_blob_head"];
+        patch?: never;
         trace?: never;
     };
     "/api/v1/runs/{entity}/{project}/{id}/history": {
@@ -261,6 +357,14 @@ export interface components {
             summary?: string[] | null;
         };
         /**
+         * Digests
+         * @description Blobs, by what their bytes are.
+         */
+        Digests: {
+            /** Digests */
+            digests: string[];
+        };
+        /**
          * Error
          * @description What went wrong, in one sentence, and what to do.
          */
@@ -305,6 +409,22 @@ export interface components {
             version: string;
         };
         /**
+         * Held
+         * @description How far a blob has come.
+         */
+        Held: {
+            /**
+             * Complete
+             * @description Whether it is whole, checked and kept.
+             */
+            complete: boolean;
+            /**
+             * Held
+             * @description Bytes that are here: where the next piece begins.
+             */
+            held: number;
+        };
+        /**
          * Metric
          * @description A key that some run of the project has logged.
          */
@@ -340,6 +460,14 @@ export interface components {
         Metrics: {
             /** Metrics */
             metrics: components["schemas"]["Metric"][];
+        };
+        /**
+         * Missing
+         * @description Blobs that are not kept.
+         */
+        Missing: {
+            /** Missing */
+            missing: string[];
         };
         /**
          * Project
@@ -493,6 +621,13 @@ export interface components {
             summary: {
                 [key: string]: unknown;
             };
+            /**
+             * System Metrics
+             * @description The last sample of the machine, by key.
+             */
+            system_metrics: {
+                [key: string]: unknown;
+            };
             /** Tags */
             tags: string[];
             /** Trashed */
@@ -607,6 +742,208 @@ export interface components {
 }
 export type $defs = Record<string, never>;
 export interface operations {
+    missing_blobs: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                "application/json": components["schemas"]["Digests"];
+            };
+        };
+        responses: {
+            /** @description Successful Response */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Missing"];
+                };
+            };
+            /** @description Not Found */
+            404: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Error"];
+                };
+            };
+            /** @description Unprocessable Entity */
+            422: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Error"];
+                };
+            };
+        };
+    };
+    blob: {
+        parameters: {
+            query?: {
+                /** @description Compare the bytes with their digest first. */
+                check?: boolean;
+            };
+            header?: never;
+            path: {
+                /** @description BLAKE3 of the bytes, 64 hexadecimal digits. */
+                digest: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description Successful Response */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/octet-stream": string;
+                };
+            };
+            /** @description Not Found */
+            404: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Error"];
+                };
+            };
+            /** @description Unprocessable Entity */
+            422: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Error"];
+                };
+            };
+        };
+    };
+    put_blob: {
+        parameters: {
+            query: {
+                /** @description How many bytes the whole blob has. */
+                size: number;
+                /** @description Where in the blob the body begins. */
+                offset?: number;
+            };
+            header?: never;
+            path: {
+                /** @description BLAKE3 of the bytes, 64 hexadecimal digits. */
+                digest: string;
+            };
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                "application/octet-stream": string;
+            };
+        };
+        responses: {
+            /** @description Successful Response */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Held"];
+                };
+            };
+            /** @description Not Found */
+            404: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Error"];
+                };
+            };
+            /** @description The piece begins elsewhere. */
+            409: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Held"];
+                };
+            };
+            /** @description Unprocessable Entity */
+            422: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Error"];
+                };
+            };
+            /** @description Service Unavailable */
+            503: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Error"];
+                };
+            };
+            /** @description Insufficient Storage */
+            507: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Error"];
+                };
+            };
+        };
+    };
+    blob_head: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                /** @description BLAKE3 of the bytes, 64 hexadecimal digits. */
+                digest: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description Successful Response */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content?: never;
+            };
+            /** @description Not Found */
+            404: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Error"];
+                };
+            };
+            /** @description Unprocessable Entity */
+            422: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Error"];
+                };
+            };
+        };
+    };
     events: {
         parameters: {
             query?: {
@@ -726,7 +1063,9 @@ export interface operations {
     };
     metrics: {
         parameters: {
-            query?: never;
+            query?: {
+                stream?: "default" | "system";
+            };
             header?: never;
             path: {
                 entity: string;
@@ -944,6 +1283,226 @@ export interface operations {
             };
         };
     };
+    missing_run_blobs: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                entity: string;
+                project: string;
+                id: string;
+            };
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                "application/json": components["schemas"]["Digests"];
+            };
+        };
+        responses: {
+            /** @description Successful Response */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Missing"];
+                };
+            };
+            /** @description Not Found */
+            404: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Error"];
+                };
+            };
+            /** @description Unprocessable Entity */
+            422: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Error"];
+                };
+            };
+        };
+    };
+    run_blob: {
+        parameters: {
+            query?: {
+                /** @description What they are, as file names end; sets the type, from a list. */
+                format?: string | null;
+                /** @description Compare the bytes with their digest first. */
+                check?: boolean;
+            };
+            header?: never;
+            path: {
+                /** @description BLAKE3 of the bytes, 64 hexadecimal digits. */
+                digest: string;
+                entity: string;
+                project: string;
+                id: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description Successful Response */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/octet-stream": string;
+                };
+            };
+            /** @description Not Found */
+            404: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Error"];
+                };
+            };
+            /** @description Unprocessable Entity */
+            422: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Error"];
+                };
+            };
+        };
+    };
+    put_run_blob: {
+        parameters: {
+            query: {
+                /** @description How many bytes the whole blob has. */
+                size: number;
+                /** @description Where in the blob the body begins. */
+                offset?: number;
+            };
+            header?: never;
+            path: {
+                /** @description BLAKE3 of the bytes, 64 hexadecimal digits. */
+                digest: string;
+                entity: string;
+                project: string;
+                id: string;
+            };
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                "application/octet-stream": string;
+            };
+        };
+        responses: {
+            /** @description Successful Response */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Held"];
+                };
+            };
+            /** @description Not Found */
+            404: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Error"];
+                };
+            };
+            /** @description The piece begins elsewhere. */
+            409: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Held"];
+                };
+            };
+            /** @description Unprocessable Entity */
+            422: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Error"];
+                };
+            };
+            /** @description Service Unavailable */
+            503: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Error"];
+                };
+            };
+            /** @description Insufficient Storage */
+            507: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Error"];
+                };
+            };
+        };
+    };
+    run_blob_head: {
+        parameters: {
+            query?: {
+                /** @description What they are, as file names end; sets the type, from a list. */
+                format?: string | null;
+            };
+            header?: never;
+            path: {
+                /** @description BLAKE3 of the bytes, 64 hexadecimal digits. */
+                digest: string;
+                entity: string;
+                project: string;
+                id: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description Successful Response */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content?: never;
+            };
+            /** @description Not Found */
+            404: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Error"];
+                };
+            };
+            /** @description Unprocessable Entity */
+            422: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Error"];
+                };
+            };
+        };
+    };
     history: {
         parameters: {
             query?: {
@@ -951,6 +1510,8 @@ export interface operations {
                 keys?: string[] | null;
                 min_step?: number | null;
                 max_step?: number | null;
+                /** @description What was logged, or the samples of the machine. */
+                stream?: "default" | "system";
             };
             header?: never;
             path: {
