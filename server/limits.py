@@ -45,5 +45,4 @@ RESCAN_SECONDS = 60.0  # all folders, whatever their times say: some file system
 MAX_FOLLOW_BACKOFF_SECONDS = 60.0  # for a run that cannot be read
 LIVENESS_SECONDS = 2.0  # between looks for silent runs
 RETRY_AFTER_SECONDS = 2  # told to clients while the store is locked or full
-FILE_PIECE_BYTES = 256 << 10  # of one piece of a file on its way out
 HISTORY_PIECE_BYTES = 256 << 10  # of one piece of a history on its way out

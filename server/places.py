@@ -7,6 +7,7 @@ from pathlib import Path
 from ..core.blobs import FolderBlobs
 from ..core.paths import RunPath, blobs_folder, run_blobs
 from .stores.base import BlobStore, Stores
+from .trash import trashed_folders
 
 
 class Places:
@@ -23,7 +24,10 @@ class Places:
         self.blobs: BlobStore = FolderBlobs(blobs_folder(root)) if root is not None else stores.blobs
 
     def run_blobs(self, path: RunPath) -> BlobStore:
-        """Answer a run's own blobs; there need be none, nor such a run."""
-        if self._root is not None:
-            return FolderBlobs(run_blobs(path.folder(self._root)))
-        return self._stores.run_blobs.of(path)
+        """Answer a run's own blobs, also of one in the trash; there need be none, nor such a run."""
+        if self._root is None:
+            return self._stores.run_blobs.of(path)
+        folder = path.folder(self._root)
+        if not folder.is_dir():
+            folder = max((there for trashed, there in trashed_folders(self._root) if trashed == path), default=folder)
+        return FolderBlobs(run_blobs(folder))

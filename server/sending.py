@@ -76,7 +76,7 @@ def blob_response(
         blobs: Where it is.
         digest: Which.
         format: What it is, as file names end: "png".
-        name: What a browser saves it as.
+        name: The file that it is of, whose address may name other bytes tomorrow; saved under the last part of it.
 
     Raises:
         FileNotFoundError: There is none.
@@ -92,7 +92,7 @@ def blob_response(
     headers = {
         **type_headers(format, name),
         "etag": etag,
-        "cache-control": _FOREVER,
+        "cache-control": _FOREVER if name is None else "private, no-cache",
         "vary": "accept-encoding",
         "accept-ranges": "bytes",
     }
@@ -122,7 +122,7 @@ def type_headers(format: str | None, name: str | None = None) -> dict[str, str]:
     else:
         found = {"content-type": BYTES, "content-disposition": "attachment", "content-security-policy": SAVED_POLICY}
     if name:
-        found["content-disposition"] += f"; filename*=UTF-8''{quote(name, safe='')}"
+        found["content-disposition"] += f"; filename*=UTF-8''{quote(name.rpartition('/')[2], safe='')}"
     return found
 
 

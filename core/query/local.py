@@ -16,7 +16,7 @@ from typing import Any
 import msgspec
 
 from ...server.index import Index
-from ...server.runblobs import blobs_of
+from ...server.places import Places
 from ...server.stores import open_stores
 from ...server.stores.base import RunRow
 from ...server.watching.following import FollowedRun, Signature, signature
@@ -147,14 +147,14 @@ class LocalSource:
 
     def file(self, path: RunPath, file: NamedFile) -> Iterator[bytes]:
         """Walk the bytes of one of them, piece by piece."""
-        blobs = blobs_of(path, root=self.root, stores=self._stores.folder)
+        blobs = Places(self._stores, self.root).run_blobs(path)
         try:
             with blobs.open(file.digest) as source:
                 while piece := source.read(_PIECE_BYTES):
                     yield piece
         except FileNotFoundError:
             raise StorageError(
-                f"the bytes of {file.name!r} are not in {blobs.folder}; they may not have been sent along yet."
+                f"the bytes of {file.name!r} are not in the folder of {path}; they may not have been sent along yet."
             ) from None
 
     def file_url(self, path: RunPath, name: str) -> None:

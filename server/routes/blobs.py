@@ -102,7 +102,16 @@ def sent(
     *,
     check: bool = False,
 ) -> Response:
-    """Answer the bytes of a blob, or that it is not there; see `blob_response`."""
+    """Answer the bytes of a blob, or that it is not there.
+
+    Args:
+        blobs: Where it is.
+        digest: Which.
+        request: Who asks.
+        format: What it is, as file names end.
+        name: The file that it is of; its address may name other bytes tomorrow.
+        check: Compare the bytes with their digest first.
+    """
     if not is_digest(digest):
         raise HTTPException(404, "this is no digest: 64 digits of 0-9 and a-f are.")
     try:
@@ -110,7 +119,8 @@ def sent(
             blobs.read(digest)
         return blob_response(request, blobs, digest, format, name)
     except FileNotFoundError:
-        raise HTTPException(404, "there are no such bytes.", {HELD: str(blobs.held(digest))}) from None
+        detail = "there are no such bytes." if name is None else f"the bytes of {name[:200]!r} are not here (yet)."
+        raise HTTPException(404, detail, {HELD: str(blobs.held(digest))}) from None
     except DamagedBlob:
         detail = f"the bytes of {digest} were damaged on the server's disk; they were set aside, send them again."
         raise HTTPException(404, detail, {HELD: "0"}) from None
