@@ -228,6 +228,46 @@ export interface paths {
         patch?: never;
         trace?: never;
     };
+    "/api/v1/runs/{entity}/{project}/{id}/files": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /**
+         * Files
+         * @description List the files that a run has kept under a name, sorted by it.
+         */
+        get: operations["files"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/v1/runs/{entity}/{project}/{id}/files/{name}": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /**
+         * File
+         * @description Read one of them. It is always an attachment of bytes: whatever is in it, no browser runs it here.
+         */
+        get: operations["file"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
     "/api/v1/runs/{entity}/{project}/{id}/history": {
         parameters: {
             query?: never;
@@ -470,6 +510,37 @@ export interface components {
             missing: string[];
         };
         /**
+         * NamedFile
+         * @description A file that a run has kept under a name.
+         */
+        NamedFile: {
+            /** Digest */
+            digest: string;
+            /** Kind */
+            kind: string;
+            /**
+             * More
+             * @description What else is known of it: mode, redacted, ...
+             */
+            more: {
+                [key: string]: unknown;
+            };
+            /** Name */
+            name: string;
+            /** Size */
+            size: number;
+            /** Time Ns */
+            time_ns: number;
+        };
+        /**
+         * NamedFiles
+         * @description The named files of a run, sorted.
+         */
+        NamedFiles: {
+            /** Files */
+            files: components["schemas"]["NamedFile"][];
+        };
+        /**
          * Project
          * @description A project and its runs, counted by state.
          */
@@ -572,6 +643,13 @@ export interface components {
             ended_ns: number | null;
             /** Entity */
             entity: string;
+            /**
+             * Environment
+             * @description What it told of its machine, its packages and its code.
+             */
+            environment: {
+                [key: string]: unknown;
+            };
             exit: components["schemas"]["Exit"] | null;
             /**
              * Fields
@@ -1482,6 +1560,91 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content?: never;
+            };
+            /** @description Not Found */
+            404: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Error"];
+                };
+            };
+            /** @description Unprocessable Entity */
+            422: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Error"];
+                };
+            };
+        };
+    };
+    files: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                entity: string;
+                project: string;
+                id: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description Successful Response */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["NamedFiles"];
+                };
+            };
+            /** @description Not Found */
+            404: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Error"];
+                };
+            };
+            /** @description Unprocessable Entity */
+            422: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Error"];
+                };
+            };
+        };
+    };
+    file: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                name: string;
+                entity: string;
+                project: string;
+                id: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description Successful Response */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/octet-stream": string;
+                };
             };
             /** @description Not Found */
             404: {
