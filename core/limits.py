@@ -102,3 +102,6 @@ WATCH_CHUNK_VALUES = 4 << 20  # looked at together: bounds the extra memory on t
 WATCH_UNITS = 1 << 16  # a longer vector is not looked at for dead units
 WATCH_FAULTS = 3  # of ours, one after the other; then a model is let be
 WATCH_PEERS_SECONDS = 10.0  # for the other ranks' part of a norm
+MAX_LINEAGE_NODES = 10_000  # of one walk
+MAX_REFERENCE_OBJECTS = 1_000_000  # of one folder that is referred to, unless more are asked for
+REFERENCE_THREADS = 8  # that fetch what a version refers to

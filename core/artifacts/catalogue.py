@@ -37,6 +37,7 @@ from .version import (
     check_draft,
     is_digest,
     number_of,
+    parse_name,
 )
 
 # What file systems without hard links answer.
@@ -284,6 +285,7 @@ class FolderCatalogue:
             if self._link(place, draft, token, by, number):
                 version = place.state().versions.get(number)
                 if version is not None:
+                    self._linked(version, "link", by)
                     return version
                 raise StorageError(f"the version v{number} in {place.folder} cannot be read back.")
 
@@ -407,19 +409,36 @@ class FolderCatalogue:
                 "delete_aliases=True."
             )
         self._tell(version, "delete", actor)
+        self._linked(version, "unlink", actor)
 
     def use(self, version: Version, run: str, use_as: str | None = None, actor: Actor | None = None) -> None:
-        """Take note that a run reads a version; once is enough."""
-        place = self._of(version)
-        if any(use.run == run for use in place.uses(version.version)):
-            return
+        """Take note that a run reads a version; once is enough. What a registry links is read where it comes from."""
         by = (actor or Actor.here())._replace(run=run)
-        self._note(run, "input", version)
-        ledger.append(place.ledger, ledger.line("used", version.version, by, value=use_as))
+        origin = self.origin(version)
+        for each in dict.fromkeys((origin.path, version.path)):
+            about = origin if each == origin.path else version
+            place = self._of(about)
+            if any(use.run == run for use in place.uses(about.version)):
+                continue
+            if about is origin:
+                self._note(run, "input", origin)
+            ledger.append(place.ledger, ledger.line("used", about.version, by, value=use_as))
 
-    def linked(self, version: Version, other: str, action: str, actor: Actor | None = None) -> None:
-        """Take note in a version's history that a registry links it ("link"), or does so no more ("unlink")."""
-        self._tell(version, action, actor, name=other)
+    def origin(self, version: Version) -> Version:
+        """Answer the version that a registry's version stands for; the version itself where that is gone, or none."""
+        if version.source is None:
+            return version
+        name = parse_name(version.source)
+        number = number_of(name.which)
+        if name.entity is None or name.project is None or number is None:
+            return version
+        return self._place(name.entity, name.project, name.name).state().versions.get(number, version)
+
+    def _linked(self, version: Version, action: str, actor: Actor | None) -> None:
+        """Let the history of a version tell that a registry links it, or does so no more."""
+        origin = self.origin(version)
+        if origin is not version:
+            self._tell(origin, action, actor, name=version.path)
 
     def _tell(
         self, version: Version, do: str, actor: Actor | None, *, name: str | None = None, value: Any = None
