@@ -30,7 +30,10 @@ if TYPE_CHECKING:
     from tracker.core.errors import TrackerError as TrackerError
     from tracker.core.errors import TransportError as TransportError
     from tracker.core.errors import UsageError as UsageError
+    from tracker.core.media.annotations import Classes as Classes
     from tracker.core.media.histogram import Histogram as Histogram
+    from tracker.core.media.image import Image as Image
+    from tracker.core.media.plotly import Plotly as Plotly
     from tracker.core.media.text import Markdown as Markdown
     from tracker.core.media.text import Text as Text
     from tracker.core.query import Api as Api
@@ -63,7 +66,10 @@ _NAMES = {
     "Api": "query",
     "Table": "tables",
     "JoinedTable": "tables",
+    "Classes": "media.annotations",
+    "Image": "media.image",
     "Histogram": "media.histogram",
+    "Plotly": "media.plotly",
     "Text": "media.text",
     "Markdown": "media.text",
     "TrackerError": "errors",

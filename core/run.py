@@ -198,7 +198,7 @@ class Run:
             self._leave_out(key, why)
 
     def _media_worker(self) -> MediaWorker:
-        if self._media is None:
+        if self._media is None or self._media.pid != os.getpid():  # a forked child has one of its own
             from .media.worker import MediaWorker
 
             self._media = MediaWorker(self)

@@ -9,6 +9,8 @@ from __future__ import annotations
 
 import enum
 from collections.abc import Callable, Mapping
+from functools import lru_cache
+from types import ModuleType
 from typing import Any
 
 import msgspec
@@ -19,6 +21,13 @@ BIG_INT = 1  # msgpack extension: an integer beyond 64 bits, big-endian, two's c
 REFERENCE = 2  # msgpack extension: a map in msgpack, one value for all that it holds
 _PLAIN = (type(None), bool, float, str)
 _MAX_DEPTH = 32
+# Classes of others that are media as they are.
+_FOREIGN_MEDIA = {
+    ("PIL.Image", "Image"),
+    ("matplotlib.figure", "Figure"),
+    ("matplotlib.axes._base", "_AxesBase"),
+    ("plotly.basedatatypes", "BaseFigure"),
+}
 
 
 class Unstorable(Exception):
@@ -42,8 +51,18 @@ class HasMedia(Unstorable):
 
 
 def is_media(value: Any) -> bool:
-    """Answer whether a value is one of our media."""
-    return getattr(type(value), "_is_media", None) is True
+    """Answer whether a value is one of our media, or an image or figure of another library."""
+    kind = type(value)
+    if kind is ModuleType:  # `log({"x": plt})`
+        return bool(value.__name__ == "matplotlib.pyplot")
+    return _is_kind_of_media(kind)  # type: ignore[arg-type] # classes can be hashed
+
+
+@lru_cache(maxsize=256)
+def _is_kind_of_media(kind: type) -> bool:
+    if getattr(kind, "_is_media", None) is True:
+        return True
+    return any((base.__module__, base.__qualname__) in _FOREIGN_MEDIA for base in kind.__mro__)
 
 
 def holds_media(value: Any, depth: int = _MAX_DEPTH) -> bool:

@@ -100,4 +100,4 @@ def _on_its_way(value: Any, is_torch: bool) -> ArrayCopy:
     size = dtype.itemsize
     for length in shape:
         size *= length
-    return ArrayCopy(Held(get, size), dtype.str, shape, is_torch)
+    return ArrayCopy(Held(get, size, is_here=False), dtype.str, shape, is_torch)

@@ -33,6 +33,9 @@ class Encodable(ABC):
     `encode` runs on a thread of ours, once or several times, and may take its time.
     """
 
+    # What is to be said of it though it is kept, as "has 3 values that are NaN", known when it has been encoded.
+    notes: Sequence[str] = ()
+
     def held(self) -> Iterable[Held]:
         """Answer the bytes that it keeps in memory, so that they can wait on disk instead."""
         return ()

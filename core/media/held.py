@@ -16,19 +16,20 @@ class Held:
     """Bytes that a snapshot holds.
 
     Args:
-        data: Anything with the buffer protocol, that nobody else writes to; or a function that answers it, and that
-            may wait for a device.
+        data: Anything with the buffer protocol, that nobody else writes to; or a function that answers it.
         size: How many bytes they are.
+        is_here: Whether a function answers at once, from memory; else it waits for a device.
     """
 
-    def __init__(self, data: Any, size: int | None = None) -> None:
+    def __init__(self, data: Any, size: int | None = None, is_here: bool = True) -> None:
         self._data = data
+        self._is_here = is_here
         self.size = len(memoryview(data).cast("B")) if size is None else size
 
     @property
     def in_memory(self) -> int:
         """Bytes of memory that spilling would give back."""
-        return 0 if isinstance(self._data, Slot) or callable(self._data) else self.size
+        return 0 if isinstance(self._data, Slot) or not self._is_here else self.size
 
     def read(self) -> memoryview:
         """Answer the bytes, waiting for them where they are not here yet."""
@@ -44,7 +45,7 @@ class Held:
             OSError: The disk does not take them.
         """
         if self.in_memory:
-            self._data = spill.put(memoryview(self._data).cast("B"))
+            self._data = spill.put(self.read())
 
 
 class Slot:

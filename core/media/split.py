@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from types import ModuleType
 from typing import Any, NamedTuple
 
 from ..limits import MAX_GALLERY_ITEMS
@@ -85,6 +86,13 @@ def _take_list(name: str, items: list[Any], found: Split) -> None:
 
 
 def as_media(value: Any) -> Media:
-    """Answer a value that `is_media` as a medium of ours."""
-    assert isinstance(value, Media)
-    return value
+    """Answer a medium of ours for one of another library: an image of Pillow's, a figure."""
+    if isinstance(value, Media):
+        return value
+    if not isinstance(value, ModuleType) and hasattr(value, "to_plotly_json"):
+        from .plotly import Plotly
+
+        return Plotly(value)
+    from .image import Image
+
+    return Image(value)

@@ -6,6 +6,7 @@ import os
 import threading
 import time
 from collections import deque
+from functools import cached_property
 from pathlib import Path
 from queue import SimpleQueue
 from typing import TYPE_CHECKING, Any
@@ -14,15 +15,17 @@ from ..limits import MAX_MEDIA_MEMORY_BYTES, MAX_VALUE_BYTES
 from ..paths import run_blobs
 from ..progress import Progress
 from ..record import Kind
-from ..values import Unstorable, encodable, encode
+from ..values import Reference, Unstorable, encodable, encode
 from .base import Encodable, digests_in
 from .held import Spill
 from .split import Taken
 
 if TYPE_CHECKING:
+    from ..blobs import FolderBlobs
     from ..run import Run
 
 _POLL_SECONDS = 0.1
+_NO_NUMBERS = str.maketrans("", "", "0123456789.,+-")
 
 
 class _Item:
@@ -54,11 +57,8 @@ class MediaWorker:
     """
 
     def __init__(self, run: Run) -> None:
-        from ..blobs import FolderBlobs  # BLAKE3: not before there is something to keep
-
         self._run = run
-        self._pid = os.getpid()
-        self._blobs = FolderBlobs(run_blobs(run.folder))
+        self.pid = os.getpid()
         self._spill = Spill(self._spill_folder)
         self._queue: SimpleQueue[_Item | None] = SimpleQueue()
         self._resident: deque[_Item] = deque()  # in memory, the oldest first
@@ -118,8 +118,6 @@ class MediaWorker:
         Args:
             stall_seconds: Give up when nothing was done for so long.
         """
-        if os.getpid() != self._pid:
-            return
         if not self.flush(stall_seconds):
             self._run._complaints.say(
                 f"{self._taken - self._done:,} media were not encoded: none was done for {stall_seconds:.0f} s. "
@@ -134,7 +132,7 @@ class MediaWorker:
 
     def _has_thread(self) -> bool:
         """Answer whether there is a thread to encode, begun where need be: none in a forked child, nor at the end."""
-        if os.getpid() != self._pid or self._is_over:
+        if self.pid != self._run._pid or self._is_over:
             return False
         if self._thread is None:
             thread = threading.Thread(target=self._work, name="tracker-media", daemon=True)
@@ -176,6 +174,12 @@ class MediaWorker:
         folder.mkdir(parents=True, exist_ok=True)
         return folder
 
+    @cached_property
+    def _blobs(self) -> FolderBlobs:
+        from ..blobs import FolderBlobs  # slow to load: that is for the thread
+
+        return FolderBlobs(run_blobs(self._run.folder))
+
     # --- the thread ----------------------------------------------------------------------
 
     def _work(self) -> None:
@@ -202,16 +206,24 @@ class MediaWorker:
 
     def _encoded(self, item: _Item) -> Any:
         if not isinstance(item.taken, list):
-            return item.taken.encode(self._blobs) if isinstance(item.taken, Encodable) else item.taken
+            return self._one(item, item.taken)
         kept = []
         for number, one in enumerate(item.taken):
             try:
-                kept.append(one.encode(self._blobs) if isinstance(one, Encodable) else one)
+                kept.append(self._one(item, one))
             except Unstorable as error:
                 self._complain(item, f"has an item {number} that {error}")
         if not kept:
             raise Unstorable("has no item that can be kept")
         return kept
+
+    def _one(self, item: _Item, taken: Taken) -> Reference:
+        if isinstance(taken, Reference):
+            return taken
+        reference = taken.encode(self._blobs)
+        for note in taken.notes:
+            self._complain(item, note)
+        return reference
 
     def _write(self, item: _Item, value: Any) -> None:
         payload = encode((item.step, item.time_ns, {item.key: encodable(value)}))
@@ -226,4 +238,6 @@ class MediaWorker:
         self._run._journal.append(Kind.ROW, payload)
 
     def _complain(self, item: _Item, why: str) -> None:
-        self._run._complaints.once(f"{item.key}: {why[:60]}", f"{item.key!r} at step {item.step} {why}.")
+        # Numbers differ from step to step; that is no reason to say it again.
+        gist = why.translate(_NO_NUMBERS)[:80]
+        self._run._complaints.once(f"{item.key}: {gist}", f"{item.key!r} at step {item.step} {why}.")
