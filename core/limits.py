@@ -100,7 +100,16 @@ MAX_PATH_PART_BYTES = 255
 SMALL_FILE_BYTES = 64 << 10  # smaller files are copied into a snapshot, and kept several to a blob
 SNAPSHOT_COPY_BYTES = 64 << 20  # of small files copied into one snapshot; beyond, they are linked as the large ones are
 SETTLE_SECONDS = 0.015  # waited at most for the clock of the file system to go on; beyond, what is that new is copied
+CLONE_AT_ONCE_BYTES = 16 << 20  # larger files that are new are cloned by the worker: cloning waits for the disk
+CLONE_AT_ONCE_AGE_SECONDS = 60.0  # older ones are on disk by now
 MAX_REMEMBERED_PATHS = 10_000  # of which is known whether they are written in place
+STORE_THREADS = 4  # that hash and write at most, fewer where there are fewer cores
+READ_BUFFERS = 4  # that are filled, hashed and written at once
+READ_BUFFER_BYTES = 16 << 20
+CHUNKS_PER_FILE = 2048  # aimed at: with twenty changed places, 1 or 2 % of the file is kept again for nothing
+MIN_CHUNK_BYTES = 64 << 10  # on average; smaller ones cost more in files than they save in bytes
+MAX_CHUNK_BYTES = 1 << 20  # on average; the longest one has four times as many
+REUSED_BUNDLE_SHARE = 0.25  # of an old bundle in use; with less, what is used of it is kept anew, and it can go
 BUNDLE_BYTES = 4 << 20  # of small files in one blob
 
 # --- watching models ------------------------------------------------------------------------

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 from collections.abc import Iterator
 from pathlib import Path
 from typing import NamedTuple
@@ -109,3 +110,8 @@ def host_name() -> str:
     import socket
 
     return socket.gethostname()
+
+
+def host_mark() -> str:
+    """Answer this machine's name as a part of file names."""
+    return re.sub(r"[^A-Za-z0-9.]+", "_", host_name())[:60]

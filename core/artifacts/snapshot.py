@@ -2,34 +2,45 @@
 
 Large files are not copied: they are cloned where the file system can (a later write to either does not show in the
 other), and linked where it cannot. A link survives that the file is deleted, renamed or replaced. It does not survive
-a write in place, so inode, size and time are noted, and looked at again around the reading. Small files are copied
-into one, there and then.
+a write in place, so size and time are noted, and looked at again around the reading; a path that is seen to be written
+in place is copied from then on. Small files are copied into one, there and then.
 
-A snapshot is a folder of its own: when the process dies, another one finishes it.
+A snapshot is a folder of its own, named by who works on it: when that process dies, another one takes it over.
 """
 
 from __future__ import annotations
 
-import contextlib
 import os
+import re
 import shutil
 import stat
+import time
 from collections.abc import Iterator
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 import msgspec
 
 from ..errors import StorageError, UsageError
-from ..limits import SMALL_FILE_BYTES, SNAPSHOT_COPY_BYTES
-from ..paths import host_name
-from ..processes import is_alive
+from ..limits import (
+    CLONE_AT_ONCE_AGE_SECONDS,
+    CLONE_AT_ONCE_BYTES,
+    SETTLE_SECONDS,
+    SMALL_FILE_BYTES,
+    SNAPSHOT_COPY_BYTES,
+)
+from ..paths import host_mark
+from ..processes import is_alive, started
+from .holding import CLONES, WRITTEN, Mark, copy_steadily, mark_of, open_regular, read_steadily
 from .manifest import Entry, check_link, check_path
 
 _FOLDER = ".snapshots"
 _LIST = "list"
 _SMALL = "small"
-_BINARY = getattr(os, "O_BINARY", 0) | getattr(os, "O_CLOEXEC", 0)
+_TOKEN = re.compile(r"[A-Za-z0-9_.-]{1,100}")
+_IN_PLACE = "it is written in place each time; save to a new name and rename it, and a link will do"
+_STEP_SECONDS = 0.001
 
 
 class Held(msgspec.Struct, array_like=True):
@@ -39,8 +50,8 @@ class Held(msgspec.Struct, array_like=True):
         logical: The path within the artifact.
         source: The path on disk, as the user knows it.
         size: Bytes.
-        at: Where in the file of small ones; else -1, and the file is named by `number`.
-        number: Names the file in the snapshot's folder.
+        at: Where in the file of small ones; -1: the bytes are a file of their own.
+        number: Names that file in the snapshot's folder.
         inode, mtime_ns: Of a linked file, to be looked at again; 0 of a copy, which nobody else can write.
         is_executable: Whether its owner may execute it.
     """
@@ -59,15 +70,31 @@ class Held(msgspec.Struct, array_like=True):
         """Whether others can still write it."""
         return self.inode != 0
 
+    def is_same(self, found: os.stat_result) -> bool:
+        """Answer whether nobody has written the bytes since, by what `fstat` says of them."""
+        # Another inode than the linked one is a clone that was made of it.
+        return not self.is_linked or found.st_ino != self.inode or self._mark == (found.st_size, found.st_mtime_ns)
+
+    @property
+    def _mark(self) -> tuple[int, int]:
+        return self.size, self.mtime_ns
+
+
+@dataclass
+class _Copies:
+    """What was copied for one reason."""
+
+    first: str
+    files: int = 0
+    bytes: int = 0
+    seconds: float = 0.0
+
 
 class _List(msgspec.Struct):
-    host: str
-    pid: int
-    started: str
     header: dict[str, Any]
     files: list[Held]
     entries: list[Entry]
-    changed: list[str] = []
+    changed: list[str]
 
 
 class Snapshot:
@@ -75,11 +102,10 @@ class Snapshot:
 
     Attributes:
         token: Its name.
-        files: What was held.
+        files: What is held.
         entries: Links and references.
         header: What `save` was given.
-        notes: Sentences for the user: what was not as cheap as it should be.
-        changed: Files that were being written all the time.
+        changed: Files, by their paths on disk, that were written while they were copied, each time it was tried.
     """
 
     def __init__(self, folder: Path, token: str) -> None:
@@ -88,25 +114,39 @@ class Snapshot:
         self.files: list[Held] = []
         self.entries: list[Entry] = []
         self.header: dict[str, Any] = {}
-        self.notes: list[str] = []
         self.changed: list[str] = []
         self._paths: set[str] = set()
-        self._next_number = 0
-        self._small_bytes = 0
+        self._copies: dict[str, _Copies] = {}
+        self._next = 0  # names the next file
+        self._small: BinaryIO | None = None
+        self._small_bytes = 0  # in that file
+        self._copied_bytes = 0  # of small files of the user's
+        self._device = -1
+        self._is_settled = True
 
     @classmethod
     def create(cls, blobs_folder: Path, token: str) -> Snapshot:
         """Begin a snapshot.
 
+        Args:
+            blobs_folder: Where the bytes will be kept; on the same disk as the files, so that these can be linked.
+            token: Its name: letters, digits, dots, dashes.
+
         Raises:
             StorageError: The folder cannot be written.
         """
-        folder = blobs_folder / _FOLDER / token
+        if not _TOKEN.fullmatch(token):
+            raise UsageError(f"the token {token!r} cannot name a folder; use letters, digits, dots and dashes.")
+        folder = blobs_folder / _FOLDER / f"{token}~{_owner()}"
         try:
             folder.mkdir(parents=True)
+            made = cls(folder, token)
+            made._device = os.stat(folder).st_dev
         except OSError as error:
-            raise StorageError(f"a snapshot cannot be begun in {folder.parent}: {error}.") from error
-        return cls(folder, token)
+            raise _storage_error(f"a snapshot cannot be begun in {folder.parent}", error) from error
+        return made
+
+    # --- holding ------------------------------------------------------------------------
 
     def add_file(self, logical: str, source: Path, policy: str = "mutable") -> None:
         """Hold a file as it is now. A symbolic link is followed.
@@ -117,34 +157,31 @@ class Snapshot:
             policy: `mutable`, or `immutable` where the caller promises that nobody writes it any more.
 
         Raises:
-            UsageError: It is no file, or the path cannot be kept.
+            UsageError: It is no file, the path cannot be kept, or there is no such policy.
             StorageError: It cannot be read, or the disk is full.
         """
-        self._claim(logical)
-        try:
-            found = os.stat(source)
-            if not stat.S_ISREG(found.st_mode):
-                raise UsageError(f"{source} is no regular file; give a file, or add_dir a folder.")
-            self._hold(logical, os.fspath(source), found, policy)
-        except OSError as error:
-            self._paths.discard(logical)
-            raise _storage_error(f"{source} cannot be kept", error) from error
+        if policy not in ("mutable", "immutable"):
+            raise UsageError(f"the policy {policy!r} is unknown; give 'mutable' or 'immutable'.")
+        self._add(logical, os.fspath(source), policy)
 
-    def add_dir(self, prefix: str, folder: Path) -> None:
+    def add_dir(self, prefix: str, folder: Path, policy: str = "mutable") -> None:
         """Hold all files below a folder; links within it are kept as links, empty folders are not kept.
 
         Args:
             prefix: The path within the artifact under which they go; empty: none.
             folder: Which.
+            policy: See `add_file`.
 
         Raises:
-            UsageError: It is no folder, a link leads out of it, or a name cannot be kept.
+            UsageError: It is no folder, a link leads out of it, something in it is neither file nor folder, or a name
+                cannot be kept.
             StorageError: Something cannot be read, or the disk is full.
         """
         root = os.path.realpath(folder)
         if not os.path.isdir(root):
-            raise UsageError(f"{folder} is no folder; add_file a file.")
-        self._walk(f"{prefix.strip('/')}/" if prefix.strip("/") else "", os.fspath(folder), root, root)
+            raise UsageError(f"{folder} is no folder; use add_file for a file.")
+        prefix = prefix.strip("/")
+        self._walk(f"{prefix}/" if prefix else "", os.fspath(folder), root, policy)
 
     def add_bytes(self, logical: str, data: bytes) -> None:
         """Hold bytes as a file.
@@ -154,7 +191,11 @@ class Snapshot:
             StorageError: The disk is full.
         """
         self._claim(logical)
-        self._copy_small(Held(logical, logical, len(data)), data)
+        try:
+            self._copy_small(Held(logical, logical, len(data)), data)
+        except OSError as error:
+            self._paths.discard(logical)
+            raise _storage_error(f"{logical} cannot be kept", error) from error
 
     def add_link(self, logical: str, target: str) -> None:
         """Hold a symbolic link.
@@ -162,8 +203,9 @@ class Snapshot:
         Raises:
             UsageError: It leads out, or a path cannot be kept.
         """
+        check_link(logical, target)
         self._claim(logical)
-        self.entries.append(Entry(logical, link=check_link(logical, target)))
+        self.entries.append(Entry(logical, link=target))
 
     def add_reference(self, entry: Entry) -> None:
         """Hold a reference to bytes elsewhere, or an entry of another version as it is.
@@ -175,19 +217,22 @@ class Snapshot:
         self.entries.append(entry)
 
     def __contains__(self, logical: str) -> bool:
+        """Answer whether something is held under a path."""
         return logical in self._paths
 
     def remove(self, logical: str) -> None:
         """Let go of one path; without it nothing happens."""
-        for file in self.files:
-            if file.logical == logical and file.at < 0:
-                self.place(file).unlink(missing_ok=True)
-        self.files = [file for file in self.files if file.logical != logical]
+        for held in self.files:
+            if held.logical == logical and held.at < 0:
+                self.place(held).unlink(missing_ok=True)
+        self.files = [held for held in self.files if held.logical != logical]
         self.entries = [entry for entry in self.entries if entry.path != logical]
         self._paths.discard(logical)
 
+    # --- keeping, ending ----------------------------------------------------------------
+
     def save(self, header: dict[str, Any], *, is_left: bool = False) -> None:
-        """Make the snapshot one that another process can finish.
+        """Make the snapshot one that another process can finish. From here on writes to linked files are noticed.
 
         Args:
             header: The artifact's own fields.
@@ -197,27 +242,77 @@ class Snapshot:
             StorageError: The disk is full.
         """
         self.header = header
-        pid = 0 if is_left else os.getpid()
-        body = _List(host_name(), pid, _started(pid), header, self.files, self.entries, self.changed)
+        self.settle()
+        body = _List(header, self.files, self.entries, self.changed)
         draft = self.folder / f"{_LIST}.draft"
         try:
             draft.write_bytes(msgspec.msgpack.encode(body))
             os.replace(draft, self.folder / _LIST)
+            if is_left:
+                left = self.folder.with_name(f"{self.token}~{host_mark()}~0~0")
+                os.rename(self.folder, left)
+                self.folder = left
         except OSError as error:
             raise _storage_error(f"a snapshot cannot be kept in {self.folder}", error) from error
 
+    def settle(self) -> None:
+        """Make sure that from now on a write to a linked file shows in its time.
+
+        File systems give times in ticks of some milliseconds. A file written within the present one could be written
+        once more without its time changing, so the tick is waited out; where ticks are longer than that (seconds, on
+        old file systems), what is that new is copied.
+
+        Raises:
+            StorageError: The disk is full.
+        """
+        try:
+            if self._small is not None:
+                self._small.close()
+                self._small = None
+            if self._is_settled:
+                return
+            self._is_settled = True
+            linked = [held for held in self.files if held.is_linked]
+            newest = max((held.mtime_ns for held in linked), default=0)
+            first_ns, is_past = self._wait_past(newest)
+            for held in linked:
+                if held.mtime_ns >= first_ns:
+                    self._look_again(held, is_past)
+        except OSError as error:
+            raise _storage_error(f"a snapshot cannot be kept in {self.folder}", error) from error
+
+    def clone_linked(self) -> None:
+        """Turn links into clones, where the file system makes them; this waits until the disk has the files."""
+        for held in self.files:
+            if held.is_linked and CLONES.can(self._device, self._device):
+                self._clone_linked(held)
+
     def discard(self) -> None:
         """Let go of all that is held."""
+        if self._small is not None:
+            self._small.close()
+            self._small = None
         shutil.rmtree(self.folder, ignore_errors=True)
 
     @property
     def size(self) -> int:
         """Bytes held."""
-        return sum(file.size for file in self.files)
+        return sum(held.size for held in self.files)
 
-    def place(self, file: Held) -> Path:
-        """Answer the file in this snapshot's folder that holds the bytes."""
-        return self.folder / (_SMALL if file.at >= 0 else str(file.number))
+    @property
+    def notes(self) -> list[str]:
+        """Sentences for the user: what was not as cheap as it should be, and what to do about it."""
+        return [
+            f"{copies.first}{f' and {copies.files - 1} more files' if copies.files > 1 else ''}"
+            f" had to be copied at once ({copies.bytes / 1e6:,.1f} MB, {copies.seconds:.2f} s): {why}."
+            for why, copies in self._copies.items()
+        ]
+
+    def place(self, held: Held) -> Path:
+        """Answer the file in this snapshot's folder that has the bytes."""
+        return self.folder / (_SMALL if held.at >= 0 else str(held.number))
+
+    # --- inside -------------------------------------------------------------------------
 
     def _claim(self, logical: str) -> None:
         check_path(logical)
@@ -225,89 +320,207 @@ class Snapshot:
             raise UsageError(f"the path {logical!r} is there already; give the other file another path.")
         self._paths.add(logical)
 
-    def _walk(self, prefix: str, shown: str, folder: str, root: str) -> None:
-        with os.scandir(folder) as found:
-            entries = sorted(found, key=lambda entry: entry.name)
-        for entry in entries:
-            logical = prefix + entry.name
-            source = os.path.join(shown, entry.name)
-            if entry.is_symlink():
-                self.add_link(logical, _target(logical, entry.path, folder, root))
-            elif entry.is_dir():
-                self._walk(f"{logical}/", source, entry.path, root)
-            else:
-                self.add_file(logical, Path(source))
+    def _walk(self, prefix: str, shown: str, root: str, policy: str) -> None:
+        folders = [(prefix, shown, root)]
+        while folders:
+            prefix, shown, folder = folders.pop()
+            try:
+                with os.scandir(folder) as found:
+                    entries = list(found)
+            except OSError as error:
+                raise _storage_error(f"{shown} cannot be read", error) from error
+            for entry in entries:
+                logical = prefix + entry.name
+                source = os.path.join(shown, entry.name)
+                if entry.is_symlink():
+                    self.add_link(logical, _target(logical, entry.path, folder, root))
+                elif entry.is_dir(follow_symlinks=False):
+                    folders.append((f"{check_path(logical)}/", source, entry.path))
+                else:
+                    self._add(logical, source, policy)
 
-    def _hold(self, logical: str, source: str, found: os.stat_result, policy: str) -> None:
-        held = Held(logical, source, found.st_size, is_executable=bool(found.st_mode & stat.S_IXUSR))
-        if found.st_size < SMALL_FILE_BYTES and self._small_bytes + found.st_size <= SNAPSHOT_COPY_BYTES:
-            with open(source, "rb") as file:
-                data = file.read()
-            held.size = len(data)
-            self._copy_small(held, data)
-            return
-        held.number = self._next_number
-        self._next_number += 1
-        target = self.folder / str(held.number)
+    def _add(self, logical: str, source: str, policy: str) -> None:
+        self._claim(logical)
         try:
-            os.link(os.path.realpath(source), target)
-        except OSError:
-            shutil.copyfile(source, target)
-        else:
-            linked = os.lstat(target)
-            held.inode, held.mtime_ns, held.size = linked.st_ino, linked.st_mtime_ns, linked.st_size
-        self.files.append(held)
+            fd, found = open_regular(source)
+            try:
+                held = Held(logical, source, found.st_size, is_executable=bool(found.st_mode & stat.S_IXUSR))
+                if found.st_size < SMALL_FILE_BYTES and self._copied_bytes < SNAPSHOT_COPY_BYTES:
+                    self._hold_small(held, fd, mark_of(found))
+                else:
+                    self._hold_large(held, fd, mark_of(found), policy)
+            finally:
+                os.close(fd)
+        except OSError as error:
+            self._paths.discard(logical)
+            raise _storage_error(f"{source} cannot be kept", error) from error
+        except UsageError:
+            self._paths.discard(logical)
+            raise
+
+    def _hold_small(self, held: Held, fd: int, mark: Mark) -> None:
+        data = read_steadily(fd, mark)
+        if data is None:
+            self.changed.append(held.source)
+            return
+        held.size = len(data)
+        self._copied_bytes += len(data)
+        self._copy_small(held, data)
 
     def _copy_small(self, held: Held, data: bytes) -> None:
+        if self._small is None:
+            self._small = open(self.folder / _SMALL, "ab", 1 << 20)  # noqa: SIM115 - closed by `settle`
         held.at = self._small_bytes
-        try:
-            with open(self.folder / _SMALL, "ab") as file:
-                file.write(data)
-        except OSError as error:
-            raise _storage_error(f"{held.source} cannot be kept", error) from error
+        self._small.write(data)
         self._small_bytes += len(data)
         self.files.append(held)
 
+    def _hold_large(self, held: Held, fd: int, mark: Mark, policy: str) -> None:
+        target = self._new_place(held)
+        is_in_place = policy == "mutable" and WRITTEN.saw(held.source, fd, mark)
+        is_quick = mark.size <= CLONE_AT_ONCE_BYTES or time.time() - mark.mtime_ns / 1e9 > CLONE_AT_ONCE_AGE_SECONDS
+        if (is_in_place or is_quick) and CLONES.can(mark.device, self._device) and CLONES.make(fd, target):
+            held.size = os.stat(target).st_size
+        elif is_in_place:
+            if not self._copy(held, fd, _IN_PLACE):
+                return
+        else:
+            refusal = self._link(held, target)
+            if refusal and not self._copy(held, fd, refusal):
+                return
+        self.files.append(held)
+
+    def _link(self, held: Held, target: str) -> str | None:
+        """Link a file; answer why not."""
+        try:
+            # By its real path: link(2) would link the symbolic link.
+            os.link(os.path.realpath(held.source), target)
+        except OSError as error:
+            where = self.folder.parent.parent.parent
+            return f"it cannot be linked into {where} ({error.strerror}); have both on one disk (TRACKER_DIR)"
+        found = os.lstat(target)
+        if not stat.S_ISREG(found.st_mode):  # put in its place this very moment
+            os.unlink(target)
+            return "it was replaced while it was linked"
+        held.inode, held.mtime_ns, held.size = found.st_ino, found.st_mtime_ns, found.st_size
+        self._is_settled = False
+        return None
+
+    def _copy(self, held: Held, fd: int, why: str) -> bool:
+        """Copy a file; False where it was written all the time."""
+        self._wait_past(os.fstat(fd).st_mtime_ns)
+        begin = time.monotonic()
+        copied = copy_steadily(fd, mark_of(os.fstat(fd)), os.fspath(self.place(held)))
+        held.inode = 0
+        if copied is None:
+            self.changed.append(held.source)
+            return False
+        held.size = copied.size
+        copies = self._copies.setdefault(why, _Copies(held.source))
+        copies.files += 1
+        copies.bytes += copied.size
+        copies.seconds += time.monotonic() - begin
+        return True
+
+    def _new_place(self, held: Held) -> str:
+        held.number = self._next
+        self._next += 1
+        return os.path.join(self.folder, str(held.number))
+
+    def _wait_past(self, mtime_ns: int) -> tuple[int, bool]:
+        """Wait until the file system's clock is past a time; answer what it said at first, and whether it is past."""
+        probe = os.open(self.folder / "clock", os.O_WRONLY | os.O_CREAT, 0o600)
+        try:
+            limit = time.monotonic() + SETTLE_SECONDS
+            first_ns = 0
+            while True:
+                os.write(probe, b"\0")
+                now_ns = os.fstat(probe).st_mtime_ns
+                first_ns = first_ns or now_ns
+                if now_ns > mtime_ns or mtime_ns - now_ns > 1e9:  # a time in the future is no sign of the present tick
+                    return first_ns, True
+                if time.monotonic() > limit:
+                    return first_ns, False
+                time.sleep(_STEP_SECONDS)
+        finally:
+            os.close(probe)
+
+    def _look_again(self, held: Held, is_past: bool) -> None:
+        found = os.lstat(self.place(held))
+        held.mtime_ns, held.size = found.st_mtime_ns, found.st_size
+        if is_past:
+            return
+        linked = os.fspath(self.place(held))
+        fd, _ = open_regular(linked)
+        try:
+            self._new_place(held)
+            self._copy(held, fd, "it is so new that a write to it would not show in its time on this file system")
+        finally:
+            os.close(fd)
+            os.unlink(linked)
+
+    def _clone_linked(self, held: Held) -> None:
+        place = os.fspath(self.place(held))
+        fd, _ = open_regular(place)
+        try:
+            if CLONES.make(fd, f"{place}.clone"):
+                if held.is_same(os.fstat(fd)):
+                    os.replace(f"{place}.clone", place)
+                else:
+                    os.unlink(f"{place}.clone")
+        finally:
+            os.close(fd)
+
 
 def pending(blobs_folder: Path) -> Iterator[Snapshot]:
-    """Walk the snapshots of processes that are gone, and remove those that were never saved."""
-    with contextlib.suppress(OSError):
-        for folder in sorted((blobs_folder / _FOLDER).iterdir()):
-            found = _load(folder)
-            if found is not None:
-                yield found
-
-
-def _load(folder: Path) -> Snapshot | None:
+    """Take over the snapshots of processes that are gone, one by one; those that were never saved are removed."""
     try:
-        body = msgspec.msgpack.decode((folder / _LIST).read_bytes(), type=_List)
+        names = sorted(os.listdir(blobs_folder / _FOLDER))
+    except OSError:
+        return
+    for name in names:
+        found = _taken_over(blobs_folder / _FOLDER / name)
+        if found is not None:
+            yield found
+
+
+def _taken_over(folder: Path) -> Snapshot | None:
+    token, *owner = folder.name.split("~")
+    if len(owner) != 3 or owner[0] != host_mark():  # of a process there we know nothing
+        return None
+    if owner[1].isdigit() and is_alive(int(owner[1])) and started(int(owner[1])) == owner[2]:
+        return None
+    mine = folder.with_name(f"{token}~{_owner()}")
+    try:
+        os.rename(folder, mine)  # of two who try, one can
+    except OSError:
+        return None
+    found = Snapshot(mine, token)
+    try:
+        body = msgspec.msgpack.decode((mine / _LIST).read_bytes(), type=_List)
+        found._device = os.stat(mine).st_dev
     except (OSError, msgspec.MsgspecError):
+        found.discard()
         return None
-    if body.host != host_name() or (is_alive(body.pid) and _started(body.pid) == body.started):
-        return None
-    found = Snapshot(folder, folder.name)
     found.files, found.entries, found.header, found.changed = body.files, body.entries, body.header, body.changed
     return found
+
+
+def _owner() -> str:
+    return f"{host_mark()}~{os.getpid()}~{started(os.getpid())}"
 
 
 def _target(logical: str, path: str, folder: str, root: str) -> str:
     target = os.readlink(path)
     leads = os.path.realpath(path)
     if leads != root and not leads.startswith(root.rstrip(os.sep) + os.sep):
-        raise UsageError(f"{path} is a link that leads out of the folder, to {target}; add_file the file itself.")
+        raise UsageError(
+            f"{path} is a link that leads out of the folder, to {target}; use add_file for the file itself."
+        )
     try:
         return check_link(logical, target.replace(os.sep, "/"))
     except UsageError:  # absolute, or by way of another link
         return os.path.relpath(leads, folder).replace(os.sep, "/")
-
-
-def _started(pid: int) -> str:
-    """When a process began, where the system says so: ids are given again."""
-    try:
-        with open(f"/proc/{pid}/stat", "rb") as file:
-            return file.read().rpartition(b")")[2].split()[19].decode()
-    except (OSError, IndexError):
-        return ""
 
 
 def _storage_error(what: str, error: OSError) -> OSError:

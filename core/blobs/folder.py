@@ -19,7 +19,7 @@ from typing import BinaryIO, NamedTuple
 
 from ..errors import DamagedBlob, FormatError, OffsetError, StorageError
 from ..limits import DRAFT_KEEP_SECONDS, TOUCH_INTERVAL_SECONDS
-from ..paths import host_name
+from ..paths import host_mark
 from ..processes import is_alive
 from . import packing
 from .digests import check_digest, digest_of, is_digest, new_digest
@@ -324,7 +324,7 @@ class FolderBlobs:
     def clean(self) -> int:
         """Remove what processes that are gone have left half written, and old arrivals; answer how many files."""
         count = 0
-        host = _host()
+        host = host_mark()
         oldest = time.time() - DRAFT_KEEP_SECONDS
         for name in (_DRAFTS, _ARRIVING):
             for entry in _entries(self.folder / name):
@@ -410,7 +410,7 @@ class FolderBlobs:
     def _draft(self) -> tuple[Path, int]:
         with self._lock:
             if not self._mark or self._mark.split("-")[-2] != str(os.getpid()):  # a forked child has its own
-                self._mark = f"{_host()}-{os.getpid()}-{os.urandom(4).hex()}"
+                self._mark = f"{host_mark()}-{os.getpid()}-{os.urandom(4).hex()}"
             self._count += 1
             name = f"{self._mark}-{self._count}"
         folder = self.folder / _DRAFTS
@@ -477,7 +477,3 @@ def _entries(folder: Path) -> list[os.DirEntry[str]]:
 def _remove(path: Path) -> None:
     with contextlib.suppress(OSError):
         path.unlink()
-
-
-def _host() -> str:
-    return re.sub(r"[^A-Za-z0-9.]+", "_", host_name())
