@@ -85,14 +85,27 @@ def watch(
 ) -> None:
     """Record what happens inside torch models, in the current run; see `Run.watch`.
 
+    On a rank without a run, the part it holds of a model that is spread over ranks is added to what another rank logs.
+
     Raises:
         UsageError: No run is open, or an argument cannot be used as given.
     """
+    run = current()
+    if run is None:
+        from .capture.watch import take_part
+
+        if take_part(models, criterion, log, log_freq, idx, log_graph):
+            return
     needed("watch").watch(models, criterion, log, log_freq, idx, log_graph)
 
 
 def unwatch(models: Any = None) -> None:
     """Record nothing more of models in the current run; see `Run.unwatch`."""
+    if current() is None:
+        from .capture.watch import take_no_part
+
+        if take_no_part(models):
+            return
     needed("unwatch").unwatch(models)
 
 

@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from typing import Any
 
 from .config import Config
+from .errors import UsageError
 from .names import random_id
 
 
@@ -98,6 +99,24 @@ class DisabledRun(Inert):
 
     def log(self, data: Any = None, *args: Any, **kwargs: Any) -> None:
         """Do nothing."""
+
+    def watch(self, models: Any = None, *args: Any, **kwargs: Any) -> None:
+        """Record nothing, but add this rank's part to what another rank logs of a model that is spread over them."""
+        from .capture.watch import take_part  # only who watches pays for it
+
+        try:
+            take_part(models, *args, **kwargs)
+        except UsageError:  # said where there is a run
+            return
+
+    def unwatch(self, models: Any = None) -> None:
+        """Add nothing more."""
+        from .capture.watch import take_no_part
+
+        try:
+            take_no_part(models)
+        except UsageError:
+            return
 
     def finish(self, *args: Any, **kwargs: Any) -> None:
         """End nothing, but stop being the current run."""

@@ -111,6 +111,9 @@ MIN_CHUNK_BYTES = 64 << 10  # on average; smaller ones cost more in files than t
 MAX_CHUNK_BYTES = 1 << 20  # on average; the longest one has four times as many
 REUSED_BUNDLE_SHARE = 0.25  # of an old bundle in use; with less, what is used of it is kept anew, and it can go
 BUNDLE_BYTES = 4 << 20  # of small files in one blob
+MAX_LINEAGE_NODES = 10_000  # of one walk
+MAX_REFERENCE_OBJECTS = 1_000_000  # of one folder that is referred to, unless more are asked for
+REFERENCE_THREADS = 8  # that fetch what a version refers to
 
 # --- watching models ------------------------------------------------------------------------
 WATCH_BINS = 64  # of a histogram
@@ -121,7 +124,7 @@ WATCH_SAMPLE_VALUES = 16 << 20  # of all tensors together, kept over a step to s
 WATCH_CHUNK_VALUES = 4 << 20  # looked at together: bounds the extra memory on the device
 WATCH_UNITS = 1 << 16  # a longer vector is not looked at for dead units
 WATCH_FAULTS = 3  # of ours, one after the other; then a model is let be
-WATCH_PEERS_SECONDS = 10.0  # for the other ranks' part of a norm
-MAX_LINEAGE_NODES = 10_000  # of one walk
-MAX_REFERENCE_OBJECTS = 1_000_000  # of one folder that is referred to, unless more are asked for
-REFERENCE_THREADS = 8  # that fetch what a version refers to
+WATCH_PEERS_SECONDS = 5.0  # for the other ranks' part of a norm
+WATCH_PEERS_IMPATIENT_SECONDS = 0.5  # once a rank has left it out
+WATCH_POLL_SECONDS = 0.01
+MAX_WATCH_ROUNDS = 64  # parts waiting for those of other ranks, and parts left for them

@@ -56,18 +56,18 @@ class Statistics:
 
 
 @dataclass(frozen=True)
-class Measured:
+class Raw:
     """What was measured at one step of one optimizer, by the name of the parameter.
 
     Args:
         gradients: Of its gradient, as the optimizer took it.
         parameters: Of its values before the step.
-        updates: Norm of the change over the norm before, of the parameters that the step may have changed.
+        changes: Sums of squares: of its values before the step, and of what the step changed.
     """
 
     gradients: Mapping[str, Statistics]
     parameters: Mapping[str, Statistics]
-    updates: Mapping[str, float]
+    changes: Mapping[str, tuple[float, float]]
 
 
 def histogram(counts: Sequence[int], low: float, high: float, size: int) -> Reference | None:
@@ -91,17 +91,17 @@ def histogram(counts: Sequence[int], low: float, high: float, size: int) -> Refe
     return Reference(_type="histogram", values=list(counts), bins=edges, size=size, counted=counted)
 
 
-def row(measured: Measured, prefix: str = "") -> dict[str, Any]:
+def row(raw: Raw, prefix: str = "") -> dict[str, Any]:
     """Answer the values of one row, ready to be encoded.
 
     Args:
-        measured: What was measured.
+        raw: What was measured.
         prefix: Goes before each parameter's name: `graph_1/` for the second model of a run.
     """
     values: dict[str, Any] = {}
     for section, short, tensors in (
-        ("gradients", "grad", measured.gradients),
-        ("parameters", "param", measured.parameters),
+        ("gradients", "grad", raw.gradients),
+        ("parameters", "param", raw.parameters),
     ):
         for name, one in tensors.items():
             drawn = histogram(one.counts, one.low, one.high, one.size)
@@ -120,5 +120,7 @@ def row(measured: Measured, prefix: str = "") -> dict[str, Any]:
             values[f"{short}_norm/{prefix}total"] = math.sqrt(sum(known))
             values[f"{short}_nan/{prefix}total"] = sum(one.nans for one in tensors.values())
             values[f"{short}_inf/{prefix}total"] = sum(one.infs for one in tensors.values())
-    values.update({f"update_ratio/{prefix}{name}": ratio for name, ratio in measured.updates.items()})
+    for name, (held, changed) in raw.changes.items():
+        if held > 0:
+            values[f"update_ratio/{prefix}{name}"] = math.sqrt(changed / held)
     return values

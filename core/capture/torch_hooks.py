@@ -11,6 +11,7 @@ import os
 import weakref
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from itertools import count
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -23,11 +24,14 @@ from ..complaints import is_strict
 from ..deferred import Pending, fetch
 from ..limits import WATCH_FAULTS, WATCH_MOST_TENSOR_VALUES, WATCH_TENSOR_VALUES, WATCH_VALUES_PER_STEP
 from . import guarded
-from .statistics import Measured, Statistics, row
+from .statistics import Raw, Statistics, row
+from .torch_shards import Participant, Peers, Spread, local, spread_of
 from .torch_statistics import Decode, Tape, measure, samples, squared_norms
 
 if TYPE_CHECKING:
     from ..run import Run
+
+_cuda: Any = torch.cuda
 
 # Wrappers that put a name of their own before every parameter's.
 _WRAPPERS = ("DataParallel", "DistributedDataParallel", "FullyShardedDataParallel")
@@ -46,7 +50,9 @@ class Watched:
         log_freq: At every so many steps of an optimizer.
     """
 
-    def __init__(self, run: Run, model: nn.Module, criterion: Any, prefix: str, log: str, log_freq: int) -> None:
+    def __init__(
+        self, run: Run | Participant, model: nn.Module, criterion: Any, prefix: str, log: str, log_freq: int
+    ) -> None:
         self.run = run
         self.model = weakref.ref(model, self._forget)
         self.criterion = weakref.ref(criterion) if isinstance(criterion, nn.Module) else None
@@ -59,6 +65,7 @@ class Watched:
         self.open: Step | None = None
         self.has_rows = False
         self.faults = 0
+        self.peers: Peers | None = None
 
     def _forget(self, _dead: object) -> None:
         _leave(self)
@@ -86,7 +93,7 @@ class Watched:
         self.open = None
         if os.getpid() != self.run._pid:  # a forked child, whose run it is not
             return
-        if torch.cuda.is_initialized() and torch.cuda.is_current_stream_capturing():
+        if _cuda.is_initialized() and _cuda.is_current_stream_capturing():
             self.run._complaints.once(
                 "watch: graph",
                 "the optimizer's step is being captured in a CUDA graph; watch() sees nothing of its replays.",
@@ -108,7 +115,20 @@ class Watched:
         with torch.no_grad():
             waiting = step.finish()
         self.has_rows = True
-        if not self.run._keeper.defer(waiting):
+        self.send(optimizer, waiting)
+
+    def send(self, optimizer: Optimizer, waiting: WatchedRow) -> None:
+        """Have a row written when its values are here."""
+        if waiting.spreads:
+            if self.peers is None:
+                write = None if isinstance(self.run, Participant) else self.run._complete
+                # The same number on every rank, where all of them watch the same models.
+                self.peers = Peers(f"tracker/watch/{next(_numbers)}", write, self.run._complaints.once)
+                _exchanges.append((self.run, self.peers))
+            self.peers.take(f"{list(self.steps).index(id(optimizer))}/{self.steps[id(optimizer)][1][0]}", waiting)
+        elif isinstance(self.run, Participant):
+            return
+        elif not self.run._keeper.defer(waiting):
             self.run._complete(waiting)
 
 
@@ -135,6 +155,8 @@ class Step:
         self.overflow = _tensor(optimizer, "found_inf")
         self.has_closure = has_closure
         self.devices: dict[torch.device, _OnOneDevice] = {}
+        self.sparse: dict[str, tuple[int, int]] = {}
+        self.spreads = {name: how for name, how in _spreads(parameters) if how is not None}
         for name, one in _dense(parameters):
             self._on(one.device).parameters[name] = one
         if watched.with_gradients and not has_closure:
@@ -150,6 +172,9 @@ class Step:
 
     def _measure_gradients(self) -> None:
         gradients = {name: one.grad for name, one in self.parameters.items() if one.grad is not None}
+        for name, one in gradients.items():
+            if one.layout is not torch.strided:  # it has fewer values than its parameter
+                self.sparse[name] = (self.parameters[name].numel(), self.parameters[name].shape[0])
         for name, one in _dense(gradients):
             self._on(one.device).gradients[name] = one
         for part in self.devices.values():
@@ -160,8 +185,7 @@ class Step:
         if self.watched.with_gradients and self.has_closure:
             self._measure_gradients()
         flights = [part.after(self.overflow) for part in self.devices.values()]
-        sizes = {name: (one.numel(), one.shape[0] if one.ndim else 1) for name, one in self.parameters.items()}
-        return WatchedRow(self.place, self.time_ns, self.watched.prefix, flights, sizes)
+        return WatchedRow(self.place, self.time_ns, self.watched.prefix, flights, self.sparse, self.spreads)
 
 
 @dataclass
@@ -224,8 +248,8 @@ class Flight:
     changed_at: slice
     overflow_at: slice
 
-    def land(self) -> tuple[list[dict[str, Statistics]], dict[str, float]]:
-        """Answer statistics of gradients and parameters, and what was changed."""
+    def land(self) -> tuple[list[dict[str, Statistics]], dict[str, tuple[float, float]]]:
+        """Answer statistics of gradients and parameters, and what was there and was changed."""
         values: list[float] = self.arriving.get().tolist()
         found = [
             dict(zip(names, decode(values), strict=True)) if decode is not None else {}
@@ -233,16 +257,21 @@ class Flight:
         ]
         if any(values[self.overflow_at]):  # the step was passed over: nothing was changed
             return found, {}
-        updates = {
-            name: (changed / held) ** 0.5
-            for name, changed, held in zip(self.updated, values[self.changed_at], values[self.held_at], strict=True)
-            if held > 0
-        }
-        return found, updates
+        changes = zip(values[self.held_at], values[self.changed_at], strict=True)
+        return found, dict(zip(self.updated, changes, strict=True))
 
 
 class WatchedRow:
-    """A row of statistics that waits for its values; see `deferred.Waiting`."""
+    """A row of statistics that waits for its values; see `deferred.Waiting`.
+
+    Args:
+        step: Where it belongs.
+        time_ns: When it was measured.
+        prefix: Goes before the parameters' names.
+        flights: What is on its way.
+        sizes: How many values and units each parameter has, where that is more than its gradient shows.
+        spreads: How the parameters are spread that are spread over ranks.
+    """
 
     def __init__(
         self,
@@ -251,9 +280,11 @@ class WatchedRow:
         prefix: str,
         flights: Sequence[Flight],
         sizes: Mapping[str, tuple[int, int]],
+        spreads: Mapping[str, Spread],
     ) -> None:
         self.step = step
         self.time_ns = time_ns
+        self.spreads = spreads
         self._prefix = prefix
         self._flights = flights
         self._sizes = sizes
@@ -265,18 +296,26 @@ class WatchedRow:
 
     def arrived(self) -> dict[str, Any]:
         """Wait for the values, and answer the row's data."""
+        return self.row_of(self.raw())
+
+    def raw(self) -> Raw:
+        """Wait for the values, and answer what was measured here."""
         gradients: dict[str, Statistics] = {}
         parameters: dict[str, Statistics] = {}
-        updates: dict[str, float] = {}
+        changes: dict[str, tuple[float, float]] = {}
         for flight in self._flights:
             found, changed = flight.land()
             gradients.update(found[0])
             parameters.update(found[1])
-            updates.update(changed)
-        for name, one in gradients.items():  # a sparse gradient has fewer values than its parameter
-            size, units = self._sizes[name]
-            gradients[name] = replace(one, size=size, units=units if one.units else 0)
-        return row(Measured(gradients, parameters, updates), self._prefix)
+            changes.update(changed)
+        for name, (size, units) in self._sizes.items():
+            if name in gradients:
+                gradients[name] = replace(gradients[name], size=size, units=units)
+        return Raw(gradients, parameters, changes)
+
+    def row_of(self, raw: Raw) -> dict[str, Any]:
+        """Answer the values of a row."""
+        return row(raw, self._prefix)
 
 
 # --- tensors as they come ------------------------------------------------------------------
@@ -285,13 +324,17 @@ class WatchedRow:
 def _dense(tensors: Mapping[str, Tensor]) -> Iterator[tuple[str, Tensor]]:
     """Yield what can be measured of each tensor: its values here, if it has any."""
     for name, tensor in tensors.items():
-        values = tensor.detach()
+        values = local(tensor.detach())
         if values.layout is torch.sparse_coo:
             values = _summed(values)
         elif values.layout is not torch.strided:
             values = values.values()
         if values.numel() and not values.is_meta and (values.is_floating_point() or values.is_complex()):
             yield name, values
+
+
+def _spreads(tensors: Mapping[str, Tensor]) -> Iterator[tuple[str, Spread | None]]:
+    return ((name, spread_of(tensor)) for name, tensor in tensors.items())
 
 
 def _summed(gradient: Tensor) -> Tensor:
@@ -329,12 +372,22 @@ def _plain_name(name: str) -> str:
 # --- hooks ---------------------------------------------------------------------------------
 
 _watched: list[Watched] = []
+_exchanges: list[tuple[Run | Participant, Peers]] = []
+_numbers = count()
+_participants: list[Participant] = []
 _handles: list[Any] = []
-_seen: weakref.WeakKeyDictionary[Run, list[weakref.ref[nn.Module]]] = weakref.WeakKeyDictionary()
+_seen: weakref.WeakKeyDictionary[Run | Participant, list[weakref.ref[nn.Module]]] = weakref.WeakKeyDictionary()
+
+
+def participant() -> Participant:
+    """Answer what stands in for a run on this rank."""
+    if not _participants:
+        _participants.append(Participant())
+    return _participants[0]
 
 
 def attach(
-    run: Run,
+    run: Run | Participant,
     models: Sequence[nn.Module],
     criterion: Any,
     log: str | None,
@@ -343,8 +396,8 @@ def attach(
     log_graph: bool,
 ) -> None:
     """Watch models for a run, each from now on."""
-    if not any(one.run is run for one in _watched):
-        run._captured.append(guarded(run, "watch", lambda: detach(run, None)))
+    if not isinstance(run, Participant) and not any(one.run is run for one in _watched):
+        run._captured.append(guarded(run, "watch", lambda: _end(run)))
     detach(run, models, is_final=False)
     for place, model in enumerate(models):
         number = _number(run, model) if idx is None else idx + place
@@ -356,7 +409,7 @@ def attach(
         _handles.append(register_optimizer_step_post_hook(_after))
 
 
-def detach(run: Run, models: Sequence[nn.Module] | None, *, is_final: bool = True) -> None:
+def detach(run: Run | Participant, models: Sequence[nn.Module] | None, *, is_final: bool = True) -> None:
     """Watch models of a run no longer; None means all of them."""
     for one in list(_watched):
         if one.run is run and (models is None or any(one.model() is model for model in models)):
@@ -367,7 +420,23 @@ def detach(run: Run, models: Sequence[nn.Module] | None, *, is_final: bool = Tru
                 )
 
 
-def _number(run: Run, model: nn.Module) -> int:
+def _end(run: Run) -> None:
+    detach(run, None)
+    for one in list(_exchanges):
+        if one[0] is run:
+            one[1].stop()
+            _exchanges.remove(one)
+
+
+def leave_peers(models: Sequence[nn.Module] | None) -> bool:
+    """Take part in nothing more, on a rank without a run; answer whether it did."""
+    has_part = any(isinstance(one.run, Participant) for one in _watched)
+    if has_part:
+        detach(participant(), models)
+    return has_part
+
+
+def _number(run: Run | Participant, model: nn.Module) -> int:
     """Answer which of the run's models this is, from 0 on; it stays so when it is watched again."""
     seen = _seen.setdefault(run, [])
     for number, known in enumerate(seen):
@@ -380,6 +449,8 @@ def _number(run: Run, model: nn.Module) -> int:
 def _leave(watched: Watched) -> None:
     if watched in _watched:
         _watched.remove(watched)
+        if watched.peers is not None:
+            watched.peers.close()
     if not _watched:
         while _handles:
             _handles.pop().remove()

@@ -27,6 +27,45 @@ def watch(
     log_graph: bool = False,
 ) -> None:
     """Record gradients and parameters of models; see `Run.watch`."""
+    chosen = _checked(models, log, log_freq, idx)
+    from . import torch_hooks  # imports torch, which is there: the user has a model
+
+    torch_hooks.attach(run, chosen, criterion, log, log_freq, idx, log_graph)
+
+
+def take_part(
+    models: Any,
+    criterion: Any = None,
+    log: str | None = "gradients",
+    log_freq: int = 1000,
+    idx: int | None = None,
+    log_graph: bool = False,
+) -> bool:
+    """Measure this rank's part of models that are spread over ranks; another rank has the run.
+
+    Returns:
+        Whether there is anything to take part in.
+    """
+    distributed = sys.modules.get("torch.distributed")
+    if distributed is None or not distributed.is_available() or not distributed.is_initialized():
+        return False
+    chosen = _checked(models, log, log_freq, idx)
+    from . import torch_hooks, torch_shards  # as above
+
+    if not torch_shards.is_spread(chosen):
+        return False
+    torch_hooks.attach(torch_hooks.participant(), chosen, criterion, log, log_freq, idx, log_graph)
+    return True
+
+
+def take_no_part(models: Any = None) -> bool:
+    """Undo `take_part`; answer whether there was anything to undo."""
+    torch_hooks = sys.modules.get(f"{__package__}.torch_hooks")
+    return torch_hooks is not None and torch_hooks.leave_peers(None if models is None else _models(models))
+
+
+def _checked(models: Any, log: str | None, log_freq: int, idx: int | None) -> Sequence[Any]:
+    """Answer the models; refuse what cannot be meant."""
     chosen = _models(models)
     if log is not None and log not in LOGS:
         raise UsageError(f"watch() was given log={log!r}; it can be 'gradients', 'parameters', 'all' or None.")
@@ -34,9 +73,7 @@ def watch(
         raise UsageError(f"watch() was given log_freq={log_freq!r}; it is a number of optimizer steps, 1 or more.")
     if idx is not None and (isinstance(idx, bool) or not isinstance(idx, int) or idx < 0):
         raise UsageError(f"watch() was given idx={idx!r}; it is the number of the first model, 0 or more.")
-    from . import torch_hooks  # imports torch, which is there: the user has a model
-
-    torch_hooks.attach(run, chosen, criterion, log, log_freq, idx, log_graph)
+    return chosen
 
 
 def unwatch(run: Run, models: Any = None) -> None:
