@@ -27,7 +27,7 @@ from .limits import LIVENESS_SECONDS, RETRY_AFTER_SECONDS
 from .models import Error
 from .places import Places
 from .repeat import Repeat
-from .routes import blobs, events, files, health, login, projects, runs, series, streams
+from .routes import artifacts, blobs, events, files, health, lineage, login, projects, registries, runs, series, streams
 from .services import Mode, Services
 from .stores.base import Stores
 from .trouble import StoreTroubleError, store_trouble
@@ -116,7 +116,7 @@ def create_app(
         keys=keys,
     )
     api = APIRouter(prefix="/api/v1", responses={status: {"model": Error} for status in (404, 422)})
-    for module in (health, projects, runs, files, series, streams, events, blobs):
+    for module in (health, projects, runs, files, series, streams, events, blobs, artifacts, registries, lineage):
         api.include_router(module.router, tags=[module.__name__.rpartition(".")[2]])
     app.include_router(api)
     app.include_router(login.router)
