@@ -89,6 +89,28 @@ DRAFT_KEEP_SECONDS = 7 * 86_400.0  # half-arrived blobs, and drafts of another m
 # --- tables -----------------------------------------------------------------------------
 TABLE_FILE_BYTES = 64 << 20  # of rows before compression: the files of a table are smaller
 
+# --- the sampler ------------------------------------------------------------------------
+SAMPLE_INTERVAL_SECONDS = 2.0
+FIRST_SAMPLE_SECONDS = 0.2  # after `init`: a run of seconds has some samples too, one of a moment costs nothing
+SAMPLE_GROWTH = 0.5  # of the time a run has lasted: the wait for the next sample while it is young
+SLOW_SAMPLE_SECONDS = 10.0  # children, open files, fans: what changes slowly, or is dear to ask
+SELDOM_SAMPLE_SECONDS = 30.0  # free space on disks, memory errors
+PROBE_PATIENCE_SECONDS = 1.0  # a driver's answer is waited for so long; later it comes with the next sample
+PROBE_HUNG_SECONDS = 10.0  # then it is said that the driver hangs
+SUMMARY_INTERVAL_SECONDS = 60.0  # how often the energy used so far is put into the summary
+LAST_SAMPLE_SECONDS = 1.0  # what `finish` waits for the sampler at most
+MAX_SAMPLED_CORES = 64  # with more, the busiest core and how many are busy are told, not each
+MAX_SAMPLED_PROCESSES = 256  # of the process's descendants
+ELECTION_INTERVAL_SECONDS = 10.0  # how often a process looks whether the node's sampler has died
+RANK_GRACE_SECONDS = 5.0  # other ranks of a node let the first one begin
+
+# --- observations -----------------------------------------------------------------------
+GPU_IDLE_SECONDS = 300.0
+MEMORY_FULL_SECONDS = 20.0  # a peak is none of our business
+THROTTLED_SECONDS = 30.0
+OBSERVATION_REPEAT_SECONDS = 3600.0
+RECENT_ROWS_BYTES = 32 << 10  # of the journal's end looked at for a loss that is no number
+
 # --- complaints -------------------------------------------------------------------------
 COMPLAINT_INTERVAL_SECONDS = 60.0  # the same fault is said at most this often
 
