@@ -63,6 +63,7 @@ class Previous(NamedTuple):
         for body in self.definitions:
             run._definitions.take_body(body)
         if run.folder == self.folder:  # a fork has the rows in its own journal
+            run._set_before = self.by_hand
             own = run._journal.id
             run._summary.begin_with(lambda: earlier(self.folder, own))
 
