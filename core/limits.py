@@ -150,5 +150,7 @@ WATCH_UNITS = 1 << 16  # a longer vector is not looked at for dead units
 WATCH_FAULTS = 3  # of ours, one after the other; then a model is let be
 WATCH_PEERS_SECONDS = 5.0  # for the other ranks' part of a norm
 WATCH_PEERS_IMPATIENT_SECONDS = 0.5  # once a rank has left it out
+MAX_GRAPH_DETAIL_CHARS = 300  # of what a module says of itself
+MAX_GRAPH_SHAPES = 32  # of the tensors that a module takes or gives
 WATCH_POLL_SECONDS = 0.01
 MAX_WATCH_ROUNDS = 64  # parts waiting for those of other ranks, and parts left for them
