@@ -52,3 +52,26 @@ MAX_FOLLOW_BACKOFF_SECONDS = 60.0  # for a run that cannot be read
 LIVENESS_SECONDS = 2.0  # between looks for silent runs
 RETRY_AFTER_SECONDS = 2  # told to clients while the store is locked or full
 HISTORY_PIECE_BYTES = 256 << 10  # of one piece of a history on its way out
+
+# --- questions over tables --------------------------------------------------------------
+MAX_TABLE_QUERIES = 2  # at once: each may take all of the memory and the threads below
+MAX_TABLE_WAITING = 8  # for their turn; more are told to come again
+TABLE_THREADS = 2
+TABLE_MEMORY_BYTES = 1 << 30
+TABLE_QUERY_SECONDS = 20.0  # then a query is stopped
+TABLE_WAIT_SECONDS = 10.0  # for a turn
+MAX_TABLE_ROWS = 10_000  # of one answer
+MAX_TABLE_ANSWER_BYTES = 16 << 20  # of cells; a page ends early, and says that there is more
+MAX_TABLE_COLUMNS = 10_000
+MAX_TABLE_SORTS = 16
+MAX_TABLE_GROUPINGS = 16
+MAX_TABLE_AGGREGATES = 100
+MAX_TABLE_HISTOGRAMS = 50
+MAX_TABLE_BINS = 200
+MAX_TABLE_CONDITIONS = 1_000  # of one filter
+MAX_TABLE_FILTER_DEPTH = 32
+MAX_TABLE_LIST = 10_000  # values of one $in
+MAX_TABLE_PATTERN_CHARS = 1_000
+MAX_TABLE_PARTS = 20_000  # files of one table
+MAX_TABLE_FACTS = 50_000  # files whose columns are remembered
+TABLE_CACHE_BYTES = 4 << 30  # of files that do not lie ready on disk: packed ones, those in artifacts

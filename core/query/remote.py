@@ -134,6 +134,17 @@ class HttpSource:
         """Answer where the server has it."""
         return f"{self.base_url}/api/v1{_file_route(path, name)}"
 
+    def tables(self, query: Mapping[str, Any]) -> dict[str, Any]:
+        """Answer a question over tables."""
+        return dict(
+            self._json(
+                "POST",
+                "/tables/query",
+                data=msgspec.json.encode(to_json(query)),
+                headers={"Content-Type": "application/json"},
+            )
+        )
+
     def edit(self, path: RunPath, changes: Mapping[str, Any]) -> None:
         """Change name, notes, tags, group, config or summary."""
         self._ask(

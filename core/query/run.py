@@ -8,6 +8,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from difflib import get_close_matches
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, overload
+from urllib.parse import quote
 
 from ..errors import UsageError
 from ..history import RUNTIME, STEP, TIMESTAMP, join_blocks
@@ -18,6 +19,7 @@ from ..paths import RunPath
 from .files import File
 from .source import RunInfo, Source
 from .summary import RunSummary
+from .tables import LoggedTable
 
 if TYPE_CHECKING:
     import pandas
@@ -270,6 +272,24 @@ class Run:
                 return
             if wanted is None or row.keys() >= set(wanted):
                 yield row
+
+    def table(self, key: str, step: float | None = None, index: int = 0) -> LoggedTable:
+        """Answer a table that was logged, or the data of a plot.
+
+        Args:
+            key: What it was logged as.
+            step: As it was then; the newest without it. An INCREMENTAL table holds all rows logged up to there.
+            index: Which, where a list of tables was logged.
+
+        Example:
+            run.table("predictions").filter({"score": {"$gt": 0.5}}).group("truth", {"n": "count"}).rows()
+        """
+        source: dict[str, Any] = {"run": "/".join(quote(part, safe="") for part in self._info.path), "key": key}
+        if step is not None:
+            source["step"] = step
+        if index:
+            source["index"] = index
+        return LoggedTable(self._source, {"source": source})
 
     def history_arrow(self, keys: Sequence[str] | None = None) -> pyarrow.Table:
         """Answer the whole history as an Arrow table; null where a row has no value.

@@ -128,6 +128,10 @@ class Source(Protocol):
         """Answer where the server has it, where there is one."""
         ...
 
+    def tables(self, query: Mapping[str, Any]) -> dict[str, Any]:
+        """Answer a question over tables; see `server.tables.models`."""
+        ...
+
     def edit(self, path: RunPath, changes: Mapping[str, Any]) -> None:
         """Change name, notes, tags, group, config or summary."""
         ...
