@@ -588,6 +588,26 @@ export interface paths {
         patch?: never;
         trace?: never;
     };
+    "/api/v1/tables/query": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        /**
+         * Query Table
+         * @description Ask a table, or two of them joined; bounded in time, memory, rows and bytes.
+         */
+        post: operations["query_table"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
 }
 export type webhooks = Record<string, never>;
 export interface components {
@@ -599,6 +619,33 @@ export interface components {
         Acked: {
             /** Acked */
             acked: number;
+        };
+        /**
+         * Aggregate
+         * @description A number, or a value, for each group.
+         */
+        Aggregate: {
+            /**
+             * Column
+             * @description None only for `count`: of rows.
+             */
+            column?: string | number | null;
+            /**
+             * Function
+             * @enum {string}
+             */
+            function: "count" | "count_distinct" | "sum" | "mean" | "min" | "max" | "std" | "median" | "quantile" | "first" | "last";
+            /**
+             * Name
+             * @description Of the column in the answer.
+             */
+            name?: string | null;
+            /**
+             * Q
+             * @description For `quantile`.
+             * @default 0.5
+             */
+            q: number;
         };
         /**
          * Alert
@@ -613,6 +660,59 @@ export interface components {
             time_ns: number;
             /** Title */
             title: string;
+        };
+        /**
+         * Answer
+         * @description Rows of a table. A page may hold fewer rows than asked for; `more` says whether there are others behind it.
+         */
+        Answer: {
+            /**
+             * All Columns
+             * @description What the table (or the join) has, whatever was asked for.
+             */
+            all_columns: components["schemas"]["Column"][];
+            /**
+             * All Rows
+             * @description Rows of the table, or of the left one of a join.
+             */
+            all_rows: number;
+            /** Columns */
+            columns: components["schemas"]["Column"][];
+            /** Histograms */
+            histograms: components["schemas"]["Histogram"][];
+            /** Mode */
+            mode?: string | null;
+            /** More */
+            more: boolean;
+            /** Offset */
+            offset: number;
+            /**
+             * Row Ids
+             * @description Numbers of the rows in their table; `[left, right]` for a join; null for groups.
+             */
+            row_ids?: unknown[] | null;
+            /** Rows */
+            rows: unknown[][];
+            /**
+             * Step
+             * @description Where the table was logged.
+             */
+            step?: number | null;
+            /** Total */
+            total: number | null;
+        };
+        /**
+         * ArtifactTable
+         * @description A Parquet file in an artifact.
+         */
+        ArtifactTable: {
+            /**
+             * Artifact
+             * @description `entity/project/name:version`, or with an alias.
+             */
+            artifact: string;
+            /** Path */
+            path: string;
         };
         /**
          * By
@@ -802,6 +902,19 @@ export interface components {
             collections: components["schemas"]["Collection"][];
         };
         /**
+         * Column
+         * @description A column of the answer.
+         */
+        Column: {
+            /** Name */
+            name: string | number;
+            /**
+             * Type
+             * @enum {string}
+             */
+            type: "null" | "bool" | "int" | "float" | "str" | "datetime" | "list" | "dict" | "media" | "any";
+        };
+        /**
          * Definition
          * @description What `define_metric` asked for.
          */
@@ -932,6 +1045,16 @@ export interface components {
             size: number;
         };
         /**
+         * Group
+         * @description Rows made one where they are equal in some columns.
+         */
+        Group: {
+            /** Aggregates */
+            aggregates?: components["schemas"]["Aggregate"][];
+            /** By */
+            by?: (string | number)[];
+        };
+        /**
          * Health
          * @description The server is up.
          */
@@ -964,6 +1087,95 @@ export interface components {
              * @description Bytes that are here: where the next piece begins.
              */
             held: number;
+        };
+        /**
+         * Histogram
+         * @description How the values of a column are spread.
+         *
+         *     Numbers and times have `edges`, one more than `counts`; what else there is has its most frequent `values`.
+         */
+        Histogram: {
+            /** Column */
+            column: string | number;
+            /** Counts */
+            counts: number[];
+            /** Distinct */
+            distinct?: number | null;
+            /** Edges */
+            edges?: unknown[] | null;
+            /** Missing */
+            missing: number;
+            /**
+             * Nan
+             * @default 0
+             */
+            nan: number;
+            /**
+             * Neginf
+             * @default 0
+             */
+            neginf: number;
+            /**
+             * Posinf
+             * @default 0
+             */
+            posinf: number;
+            /**
+             * Type
+             * @enum {string}
+             */
+            type: "null" | "bool" | "int" | "float" | "str" | "datetime" | "list" | "dict" | "media" | "any";
+            /** Values */
+            values?: unknown[] | null;
+        };
+        /**
+         * HistogramOf
+         * @description Of one column, over all rows that the filter leaves.
+         */
+        HistogramOf: {
+            /**
+             * Bins
+             * @default 20
+             */
+            bins: number;
+            /** Column */
+            column: string | number;
+        };
+        /**
+         * Join
+         * @description Two tables, matched by their keys.
+         */
+        Join: {
+            /**
+             * How
+             * @default inner
+             * @enum {string}
+             */
+            how: "inner" | "left" | "outer";
+            /**
+             * Labels
+             * @description What stands before the names of columns that are no key: `left.score`.
+             * @default [
+             *       "left",
+             *       "right"
+             *     ]
+             */
+            labels: [
+                string,
+                string
+            ];
+            /** Left */
+            left: components["schemas"]["RunTable"] | components["schemas"]["ArtifactTable"];
+            /**
+             * On
+             * @description Columns: one name for both sides, or one for each.
+             */
+            on: (string | number | [
+                string | number,
+                string | number
+            ])[];
+            /** Right */
+            right: components["schemas"]["RunTable"] | components["schemas"]["ArtifactTable"];
         };
         /**
          * Lineage
@@ -1158,6 +1370,45 @@ export interface components {
             projects: components["schemas"]["Project"][];
         };
         /**
+         * Query
+         * @description What is asked of a table. Either `source` or `join` says which.
+         */
+        Query: {
+            /** Columns */
+            columns?: (string | number)[] | null;
+            /**
+             * Filter
+             * @description As for runs: `{"score": {"$gt": 0.5}, "guess": {"$ne": {"$column": "truth"}}}`.
+             */
+            filter?: {
+                [key: string]: unknown;
+            } | null;
+            group?: components["schemas"]["Group"] | null;
+            /** Histograms */
+            histograms?: components["schemas"]["HistogramOf"][];
+            join?: components["schemas"]["Join"] | null;
+            /**
+             * Limit
+             * @default 100
+             */
+            limit: number;
+            /**
+             * Offset
+             * @default 0
+             */
+            offset: number;
+            /** Sort */
+            sort?: components["schemas"]["Sort"][];
+            /** Source */
+            source?: components["schemas"]["RunTable"] | components["schemas"]["ArtifactTable"] | null;
+            /**
+             * Total
+             * @description Whether to count all rows that match.
+             * @default true
+             */
+            total: boolean;
+        };
+        /**
          * Registries
          * @description Registries, by name.
          */
@@ -1348,6 +1599,30 @@ export interface components {
             tags?: string[] | null;
         };
         /**
+         * RunTable
+         * @description A table that a run has logged, or the data of one of its plots.
+         */
+        RunTable: {
+            /**
+             * Index
+             * @description Which, where a list of tables was logged.
+             * @default 0
+             */
+            index: number;
+            /** Key */
+            key: string;
+            /**
+             * Run
+             * @description The run's path: `entity/project/id`, each part percent-encoded.
+             */
+            run: string;
+            /**
+             * Step
+             * @description As it was then: the last one logged up to it. The newest without it.
+             */
+            step?: number | null;
+        };
+        /**
          * Runs
          * @description A page of runs; `total` counts all that match.
          */
@@ -1390,6 +1665,19 @@ export interface components {
              * @default _step
              */
             x: string;
+        };
+        /**
+         * Sort
+         * @description An order; missing values come last.
+         */
+        Sort: {
+            /** Column */
+            column: string | number;
+            /**
+             * Descending
+             * @default false
+             */
+            descending: boolean;
         };
         /**
          * Stream
@@ -3342,6 +3630,48 @@ export interface operations {
             };
             /** @description Service Unavailable */
             503: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Error"];
+                };
+            };
+        };
+    };
+    query_table: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                "application/json": components["schemas"]["Query"];
+            };
+        };
+        responses: {
+            /** @description Successful Response */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Answer"];
+                };
+            };
+            /** @description Not Found */
+            404: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Error"];
+                };
+            };
+            /** @description Unprocessable Entity */
+            422: {
                 headers: {
                     [name: string]: unknown;
                 };
