@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from importlib import import_module
 from typing import Any
 
 from ..limits import MAX_TEXT_BYTES
@@ -87,13 +88,12 @@ class _Rdkit(Encodable):
         chem = _chem()
         molecule = self.molecule
         if self.rounds:
-            from rdkit.Chem import AllChem
-
+            places: Any = import_module("rdkit.Chem.AllChem")
             molecule = chem.AddHs(molecule)
-            if AllChem.EmbedMolecule(molecule, randomSeed=1) != 0:  # the same molecule is the same bytes
+            if places.EmbedMolecule(molecule, randomSeed=1) != 0:  # the same molecule is the same bytes
                 raise Unstorable("is a molecule for whose atoms RDKit finds no places")
-            if AllChem.MMFFHasAllMoleculeParams(molecule):
-                AllChem.MMFFOptimizeMolecule(molecule, maxIters=self.rounds)
+            if places.MMFFHasAllMoleculeParams(molecule):
+                places.MMFFOptimizeMolecule(molecule, maxIters=self.rounds)
         data = chem.MolToMolBlock(molecule).encode() + b"$$$$\n"
         return Reference(_type="molecule-file", **Content(data).store(blobs), format="sdf", **self.facts)
 

@@ -151,14 +151,21 @@ class LocalSource:
 
     def file(self, path: RunPath, file: NamedFile) -> Iterator[bytes]:
         """Walk the bytes of one of them, piece by piece."""
+        return self._bytes(path, file.digest, repr(file.name))
+
+    def blob(self, path: RunPath, digest: str) -> Iterator[bytes]:
+        """Walk the bytes of one of the run's own blobs, piece by piece."""
+        return self._bytes(path, digest, f"the blob {digest}")
+
+    def _bytes(self, path: RunPath, digest: str, name: str) -> Iterator[bytes]:
         blobs = Places(self._stores, self.root).run_blobs(path)
         try:
-            with blobs.open(file.digest) as source:
+            with blobs.open(digest) as source:
                 while piece := source.read(_PIECE_BYTES):
                     yield piece
         except FileNotFoundError:
             raise StorageError(
-                f"the bytes of {file.name!r} are not in the folder of {path}; they may not have been sent along yet."
+                f"the bytes of {name} are not in the folder of {path}; they may not have been sent along yet."
             ) from None
 
     def file_url(self, path: RunPath, name: str) -> None:

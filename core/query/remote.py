@@ -122,7 +122,14 @@ class HttpSource:
 
     def file(self, path: RunPath, file: NamedFile) -> Iterator[bytes]:
         """Walk the bytes of one of them, as they arrive."""
-        answer = self._ask("GET", _file_route(path, file.name), stream=True)
+        return self._bytes(_file_route(path, file.name))
+
+    def blob(self, path: RunPath, digest: str) -> Iterator[bytes]:
+        """Walk the bytes of one of the run's own blobs, as they arrive."""
+        return self._bytes(f"/runs/{_encoded(path)}/blobs/{quote(digest, safe='')}")
+
+    def _bytes(self, route: str) -> Iterator[bytes]:
+        answer = self._ask("GET", route, stream=True)
         try:
             yield from answer.iter_content(_CHUNK_BYTES)
         except requests.RequestException as error:

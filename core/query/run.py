@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     import pandas
     import pyarrow
 
+    from .media import MediaFile
     from .table import Table
 
 _OWN = (STEP, TIMESTAMP, RUNTIME)
@@ -188,6 +189,32 @@ class Run:
             hint = f" Did you mean {', '.join(near)}?" if near else ""
             raise UsageError(f"the run {self.path} has no file {name!r}.{hint}")
         return found[name]
+
+    def media(
+        self,
+        key: str | Mapping[str, Any],
+        min_step: int | float | None = None,
+        max_step: int | float | None = None,
+    ) -> list[MediaFile]:
+        """Answer media that were logged: images, sounds, figures, ...
+
+        Args:
+            key: The name they were logged under; or one of them as it stands in a row of `history()`.
+            min_step: The smallest step wanted.
+            max_step: The largest one.
+
+        Returns:
+            Step by step; those of a list one after the other.
+
+        Example:
+            for image in run.media("samples"):
+                image.download("samples")
+        """
+        from .media import MediaFile, walk  # only who asks for media pays for it
+
+        if isinstance(key, Mapping):
+            return [MediaFile(self._source, self._info.path, key)]
+        return list(walk(self._source, self._info.path, self._walk([key], min_step, max_step), key, STEP))
 
     # --- its history ---------------------------------------------------------------------
 
