@@ -21,6 +21,7 @@ SUBJECTS = (
     "throughput",
     "step_overhead",
     "import_init",
+    "capture_cost",
     "install_size",
     "bytes_per_point",
     "ingest",
