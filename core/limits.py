@@ -97,6 +97,7 @@ SELDOM_SAMPLE_SECONDS = 30.0  # free space on disks, memory errors
 PROBE_PATIENCE_SECONDS = 1.0  # a driver's answer is waited for so long; later it comes with the next sample
 PROBE_HUNG_SECONDS = 10.0  # then it is said that the driver hangs
 SUMMARY_INTERVAL_SECONDS = 60.0  # how often the energy used so far is put into the summary
+LAST_PATIENCE_SECONDS = 0.2  # the same, while `finish` waits
 LAST_SAMPLE_SECONDS = 1.0  # what `finish` waits for the sampler at most
 MAX_SAMPLED_CORES = 64  # with more, the busiest core and how many are busy are told, not each
 MAX_SAMPLED_PROCESSES = 256  # of the process's descendants

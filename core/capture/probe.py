@@ -12,6 +12,7 @@ from typing import Any, NamedTuple, Protocol
 from ..limits import PROBE_HUNG_SECONDS
 
 Values = dict[str, float]
+_SLICE_SECONDS = 0.05  # of a wait that the end of the run cuts short
 
 
 class Place(NamedTuple):
@@ -183,17 +184,27 @@ class Guard:
                 "else goes on. A driver that hangs often shows in the system's log (dmesg)."
             )
 
-    def answer(self, patience: float) -> Answer | None:
-        """Answer what was told since the last call, waiting at most `patience` seconds for it."""
+    def answer(self, patience: float, is_late: Callable[[], bool] = lambda: False) -> Answer | None:
+        """Answer what was told since the last call.
+
+        Args:
+            patience: Seconds to wait for it at most; what is known to hang is not waited for.
+            is_late: Answers whether somebody waits for us, so that we do not.
+        """
         if self._since is None:
             return None
-        try:
-            if self._is_hung or patience <= 0:
-                found = self._answers.get_nowait()
-            else:
-                found = self._answers.get(timeout=patience)
-        except Empty:
-            return None
+        until = time.monotonic() + (0.0 if self._is_hung else patience)
+        while True:
+            left = until - time.monotonic()
+            try:
+                if left <= 0:
+                    found = self._answers.get_nowait()
+                else:
+                    found = self._answers.get(timeout=min(left, _SLICE_SECONDS))
+                break
+            except Empty:
+                if left <= 0 or is_late():
+                    return None
         self._since, self._is_hung = None, False
         if found is None:
             self.is_over = True

@@ -14,6 +14,7 @@ import msgspec
 from ..journal import Journal, scan
 from ..limits import (
     FIRST_SAMPLE_SECONDS,
+    LAST_PATIENCE_SECONDS,
     PROBE_PATIENCE_SECONDS,
     RECENT_ROWS_BYTES,
     SAMPLE_GROWTH,
@@ -173,7 +174,7 @@ class Sampling:
 
         Args:
             now: Seconds, by the steady clock.
-            is_last: Nobody is waited for.
+            is_last: The run is ending: nobody is waited for long.
         """
         if not self._probes:
             self._open()
@@ -185,9 +186,10 @@ class Sampling:
         for probe in self._probes:
             values.update(probe.sample(now))
         time_ns = self._target.now_ns()
-        until = time.monotonic() + (0.0 if self._stop.is_set() and not is_last else PROBE_PATIENCE_SECONDS)
+        until = time.monotonic() + (LAST_PATIENCE_SECONDS if is_last else PROBE_PATIENCE_SECONDS)
+        is_late = _never if is_last else self._stop.is_set
         for guard in self._guards:
-            answer = guard.answer(0.2 if is_last else until - time.monotonic())
+            answer = guard.answer(until - time.monotonic(), is_late)
             if answer is None:
                 continue
             if answer.facts:
@@ -277,3 +279,7 @@ class Sampling:
             name = f"{self._prefix}gpu.energy_kwh"
             body = {"set": {name: round(self._energy_before + self._energy, 9)}, "remove": []}
             self._target.write(Kind.SUMMARY, encode_control(self._target.now_ns(), body))
+
+
+def _never() -> bool:
+    return False

@@ -193,6 +193,23 @@ def test_an_answer_that_comes_late_keeps_its_time(monkeypatch: pytest.MonkeyPatc
     ]
 
 
+def test_the_end_of_a_run_does_not_wait_for_a_driver(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """It cuts the wait short that a sample is in, however long that would be."""
+    driver = FakeDriver([data_centre_gpu(0)])
+    driver.hanging.add("nvmlDeviceGetUtilizationRates")
+    driver.install(monkeypatch)
+    monkeypatch.setattr("tracker.core.capture.sampling.PROBE_PATIENCE_SECONDS", 3600.0)
+    monkeypatch.setattr("tracker.core.capture.sampler.LAST_SAMPLE_SECONDS", 3600.0)
+    run = tracker.init(project="p", dir=tmp_path, settings={"silent": True})
+    assert driver.hung.wait(60)
+
+    run.finish()
+
+    driver.released.set()
+    with Api(dir=tmp_path) as api:
+        assert len(api.run(run.path).history(stream="system", pandas=False)) == 2
+
+
 def test_a_young_run_is_sampled_more_often() -> None:
     """So that one of ten seconds has more than five points; with time the wait grows to what was set."""
     ages = [0.0]
