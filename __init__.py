@@ -16,6 +16,14 @@ from typing import TYPE_CHECKING, Any
 from tracker.core.init import init as init
 
 if TYPE_CHECKING:
+    from tracker.core.artifacts.artifact import Artifact as Artifact
+    from tracker.core.artifacts.artifact import ArtifactTTL as ArtifactTTL
+    from tracker.core.artifacts.of_current import link_artifact as link_artifact
+    from tracker.core.artifacts.of_current import link_model as link_model
+    from tracker.core.artifacts.of_current import log_artifact as log_artifact
+    from tracker.core.artifacts.of_current import log_model as log_model
+    from tracker.core.artifacts.of_current import use_artifact as use_artifact
+    from tracker.core.artifacts.of_current import use_model as use_model
     from tracker.core.config import Config as Config
     from tracker.core.current import alert as alert
     from tracker.core.current import define_metric as define_metric
@@ -31,16 +39,11 @@ if TYPE_CHECKING:
     from tracker.core.errors import TransportError as TransportError
     from tracker.core.errors import UsageError as UsageError
     from tracker.core.media.annotations import Classes as Classes
-    from tracker.core.media.audio import Audio as Audio
     from tracker.core.media.histogram import Histogram as Histogram
-    from tracker.core.media.html import Html as Html
     from tracker.core.media.image import Image as Image
-    from tracker.core.media.molecule import Molecule as Molecule
-    from tracker.core.media.object3d import Object3D as Object3D
     from tracker.core.media.plotly import Plotly as Plotly
     from tracker.core.media.text import Markdown as Markdown
     from tracker.core.media.text import Text as Text
-    from tracker.core.media.video import Video as Video
     from tracker.core.query import Api as Api
     from tracker.core.run import Run as Run
     from tracker.core.settings import Settings as Settings
@@ -64,6 +67,14 @@ _NAMES = {
     "mark_preempting": "current",
     "unwatch": "current",
     "watch": "current",
+    "Artifact": "artifacts.artifact",
+    "ArtifactTTL": "artifacts.artifact",
+    "link_artifact": "artifacts.of_current",
+    "link_model": "artifacts.of_current",
+    "log_artifact": "artifacts.of_current",
+    "log_model": "artifacts.of_current",
+    "use_artifact": "artifacts.of_current",
+    "use_model": "artifacts.of_current",
     "Run": "run",
     "Config": "config",
     "Summary": "summary",
@@ -74,11 +85,6 @@ _NAMES = {
     "Classes": "media.annotations",
     "Image": "media.image",
     "Histogram": "media.histogram",
-    "Audio": "media.audio",
-    "Video": "media.video",
-    "Html": "media.html",
-    "Object3D": "media.object3d",
-    "Molecule": "media.molecule",
     "Plotly": "media.plotly",
     "Text": "media.text",
     "Markdown": "media.text",

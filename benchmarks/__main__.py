@@ -21,7 +21,6 @@ SUBJECTS = (
     "throughput",
     "step_overhead",
     "import_init",
-    "capture_cost",
     "install_size",
     "bytes_per_point",
     "ingest",

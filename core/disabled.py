@@ -118,6 +118,38 @@ class DisabledRun(Inert):
         except UsageError:
             return
 
+    def log_artifact(
+        self, artifact_or_path: Any, name: str | None = None, type: str | None = None, *args: Any, **kwargs: Any
+    ) -> Any:
+        """Answer the artifact, as if it were stored."""
+        from .artifacts.disabled import logged
+
+        return logged(artifact_or_path, name, type, self)
+
+    def use_artifact(self, artifact_or_name: Any, type: str | None = None, *args: Any, **kwargs: Any) -> Any:
+        """Answer an artifact of that name, without files."""
+        from .artifacts.disabled import used
+
+        return used(artifact_or_name, type, self)
+
+    def log_model(self, path: Any, name: str | None = None, *args: Any, **kwargs: Any) -> Any:
+        """Answer an artifact, as if it were stored."""
+        return self.log_artifact(path, name, "model")
+
+    def use_model(self, name: str) -> str:
+        """Answer an empty folder."""
+        return str(self.use_artifact(name, "model").download())
+
+    def link_model(self, path: Any, registered_model_name: str, name: str | None = None, *args: Any, **_: Any) -> Any:
+        """Answer an artifact, as if it were stored."""
+        return self.log_artifact(path, name, "model")
+
+    def link_artifact(self, artifact: Any, *args: Any, **kwargs: Any) -> Any:
+        """Answer the artifact, as if it were stored."""
+        return self.log_artifact(artifact)
+
+    upsert_artifact = finish_artifact = log_artifact
+
     def finish(self, *args: Any, **kwargs: Any) -> None:
         """End nothing, but stop being the current run."""
         from .current import leave  # a cycle: `current` only needs the type of a run

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 from . import exits
+from .artifacts.of_run import ArtifactsOfRun
 from .clock import Clock, steady_reader
 from .complaints import Complaints, is_strict, tell
 from .config import Config
@@ -43,7 +44,7 @@ _ROW = int(Kind.ROW)
 _LEVELS = ("INFO", "WARN", "ERROR")
 
 
-class Run:
+class Run(ArtifactsOfRun):
     """One training run, open for logging. Made by `tracker.init()`.
 
     Nothing here raises into the training loop once `init()` has returned, unless `TRACKER_STRICT=1`: a bad value is
@@ -86,7 +87,6 @@ class Run:
         self._state: str | None = None
         self._ending = threading.RLock()
         self._on_end: list[Callable[[Run], None]] = []
-        self._set_before: Mapping[str, Any] = {}  # in the summary, by earlier processes of the run
         self._captured: list[Callable[[], None]] = []  # what ends each part of `capture`
         self._alerted: dict[str, int] = {}
         self._definitions = Definitions()
@@ -495,6 +495,7 @@ class Run:
             self._keeper.flush(timeout=10.0)
             if self._media is not None:
                 self._media.finish(FINISH_MEDIA_SECONDS if signal is None else DYING_MEDIA_SECONDS)
+            self._finish_artifacts(self._stall_seconds() if signal is None else 0, self._finish_timeout())
             body = {"state": state, "exit_code": exit_code, "reason": reason, "traceback": traceback, "signal": signal}
             payload = encode_control(self._clock.now_ns(), body)
             self._append = self._refuse
@@ -525,11 +526,16 @@ class Run:
             if state in ("finished", "failed"):  # a dying process has no time for it
                 self._keeper.seal_closed(FINISH_SEAL_SECONDS, lambda _seconds: None)
 
+    def _stall_seconds(self) -> float:
+        return getattr(self.settings, "finish_stall_seconds", None) or FINISH_STALL_SECONDS
+
+    def _finish_timeout(self) -> float | None:
+        return getattr(self.settings, "finish_timeout", None)
+
     def _send_rest(self) -> str | None:
         if self._sender is None:
             return None
-        stall = getattr(self.settings, "finish_stall_seconds", None) or FINISH_STALL_SECONDS
-        left = self._sender.finish(stall, getattr(self.settings, "finish_timeout", None))
+        left = self._sender.finish(self._stall_seconds(), self._finish_timeout())
         if not left.points:
             return None
         return f"{left.points:,} records are still on this machine only. Send them with: {left.command}"

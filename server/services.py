@@ -13,7 +13,6 @@ from .events import Hub
 from .gate.keys import KeyFile
 from .index import Index
 from .places import Places
-from .tables import Engine
 from .watching.liveness import Liveness, Tells
 from .watching.watcher import Watcher
 
@@ -34,7 +33,6 @@ class Services:
     root: Path | None
     index: Index
     places: Places
-    tables: Engine
     hub: Hub
     actions: Actions
     tell: Tells

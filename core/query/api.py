@@ -11,6 +11,7 @@ from typing import Any
 from ..errors import UsageError
 from ..paths import DEFAULT_ENTITY, RunPath, data_root
 from ..settings import resolve
+from .artifacts import ArtifactsOfApi
 from .run import Run
 from .runs import Runs
 from .source import Project, RunInfo, Source
@@ -18,7 +19,7 @@ from .source import Project, RunInfo, Source
 _TIMEOUT_SECONDS = 30.0
 
 
-class Api:
+class Api(ArtifactsOfApi):
     """Reads runs back; no server is needed for those of this machine.
 
     The folder is read unless there is a server: given here, or by `TRACKER_BASE_URL` or the settings. Both answer the

@@ -1,0 +1,144 @@
+"""Where artifacts are: the catalogue, the bytes, and a folder of ours that holds them or is a cache of them."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from ..blobs import FolderBlobs
+from ..errors import UsageError
+from ..paths import DEFAULT_ENTITY, artifacts_folder, blobs_folder, data_root
+from .catalogue import Catalogue, FolderCatalogue
+from .manifest import Manifest
+from .restoring import Blobs, LocalBlobs
+from .shares import Shares
+from .version import Version, parse_name
+
+if TYPE_CHECKING:
+    from ..query import Api
+
+_KEPT_MANIFESTS = 8
+_local: dict[Path, Place] = {}
+_lock = threading.Lock()
+
+
+class Place:
+    """A folder of runs with its artifacts, or a server together with the folder that caches its bytes.
+
+    Args:
+        name: For messages.
+        root: The folder of runs.
+        catalogue: Which versions there are.
+        blobs: Where their bytes come from.
+        store: The local folder of blobs: what is made here goes there first.
+        open_api: Opens what answers who made and read a version.
+    """
+
+    def __init__(
+        self,
+        name: str,
+        root: Path,
+        catalogue: Catalogue,
+        blobs: Blobs,
+        store: FolderBlobs,
+        open_api: Callable[[], Api],
+    ) -> None:
+        self.name = name
+        self.root = root
+        self.catalogue = catalogue
+        self.blobs = blobs
+        self.store = store
+        self.shares = Shares(artifacts_folder(root))
+        self._open_api = open_api
+        self._api: Api | None = None
+        self._manifests: dict[str, Manifest] = {}
+
+    @property
+    def api(self) -> Api:
+        """What answers questions about runs here."""
+        if self._api is None:
+            self._api = self._open_api()
+        return self._api
+
+    def manifest(self, version: Version) -> Manifest:
+        """Answer the list of files of a version.
+
+        Raises:
+            StorageError, TransportError: It cannot be had.
+        """
+        found = self._manifests.get(version.manifest)
+        if found is None:
+            self.blobs.fetch([version.manifest])
+            found = Manifest.load(self.blobs.read(version.manifest))
+            while len(self._manifests) >= _KEPT_MANIFESTS:
+                self._manifests.pop(next(iter(self._manifests)), None)
+            self._manifests[version.manifest] = found
+        return found
+
+    def find(self, text: str, entity: str | None = None, project: str | None = None) -> Version:
+        """Answer the version that a user means by a name.
+
+        Args:
+            text: Such as `name:latest`; see `parse_name`.
+            entity: Whose it is, unless the text says so.
+            project: In which project, unless the text says so.
+
+        Raises:
+            UsageError: There is no such version.
+        """
+        name = parse_name(text, entity or DEFAULT_ENTITY, project)
+        owner = str(name.entity)
+        if name.project is None:
+            raise UsageError(f"{text!r} names no project; write 'project/name:alias', or 'entity/project/name:alias'.")
+        version = self.catalogue.version(owner, name.project, name.name, name.which)
+        if version is None:
+            raise UsageError(self._not_there(owner, name.project, name.name, name.which))
+        return version
+
+    def _not_there(self, entity: str, project: str, name: str, which: str) -> str:
+        found = self.catalogue.collection(entity, project, name)
+        if found is not None:
+            known = ", ".join([*found.aliases][:8]) or "no version any more"
+            return f"the artifact {found.path} has no {which!r} in {self.name}; it has {known}."
+        from difflib import get_close_matches  # only where a name is wrong
+
+        names = [each.name for each in self.catalogue.collections(entity, project)]
+        near = get_close_matches(name, names, 3, 0.5)
+        hint = f"did you mean {', '.join(map(repr, near))}?" if near else f"it has {', '.join(names[:8]) or 'none'}."
+        return f"there is no artifact {name!r} in {entity}/{project} of {self.name}; {hint}"
+
+
+def local_place(root: Path) -> Place:
+    """Answer the place of a folder of runs; the same one each time, so that what was read stays read."""
+    root = root.absolute()
+    with _lock:
+        if root not in _local:
+            store = FolderBlobs(blobs_folder(root))
+
+            def open_api() -> Api:
+                from ..query import Api  # SQLAlchemy and numpy: only for who asks
+
+                return Api(dir=root)
+
+            _local[root] = Place(
+                str(root), root, FolderCatalogue(artifacts_folder(root)), LocalBlobs(store), store, open_api
+            )
+        return _local[root]
+
+
+def default_root() -> Path:
+    """Answer the folder that artifacts go to where no run says otherwise."""
+    from ..current import current
+    from ..settings import resolve
+
+    run = current()
+    if run is not None and not run.disabled:
+        return run.folder.parents[2]
+    chosen = resolve()
+    if chosen.mode == "disabled" or (run is not None and run.disabled):
+        import tempfile
+
+        return Path(tempfile.gettempdir()) / "tracker-disabled"
+    return Path(chosen.dir).expanduser().absolute() if chosen.dir else data_root()
