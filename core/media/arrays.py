@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import Any, NamedTuple
 
 from ..deferred import fetch
@@ -58,26 +59,38 @@ def copy_array(value: Any) -> ArrayCopy:
         return _on_its_way(value, is_torch)
     if is_torch:
         value = value.resolve_conj().resolve_neg().numpy()
+    elif hasattr(value, "numpy"):  # TensorFlow
+        value = value.numpy()
     try:
         copy = np.array(value, order="C")  # copies always
     except ValueError as error:  # rows of different lengths
         raise Unstorable(f"is a {type(value).__name__} that is no array of numbers ({error})") from error
-    if copy.dtype.kind not in "biuf":
-        if copy.dtype.kind == "c":
-            raise Unstorable("has complex numbers; log their real or absolute values")
-        if copy.dtype.kind != "V" or "float" not in copy.dtype.name:  # bfloat16 and its like have the kind V
-            raise Unstorable(f"has elements of type {copy.dtype}; numbers are needed")
-        copy = copy.astype(np.float32)
+    copy = copy.astype(_usual(copy.dtype), copy=False)
     if not copy.size:
         raise Unstorable(f"is empty: its shape is {copy.shape}")
     return ArrayCopy(Held(copy.reshape(-1).view(np.uint8)), copy.dtype.str, copy.shape, is_torch)
 
 
+def _usual(dtype: Any) -> Any:
+    """Answer a type of numpy's own that holds what a type holds.
+
+    Raises:
+        Unstorable: There is none.
+    """
+    import numpy as np
+
+    if dtype.kind in "biuf":
+        return dtype
+    if dtype.kind == "c":
+        raise Unstorable("has complex numbers; log their real or absolute values")
+    if dtype.kind != "V" or "float" not in dtype.name:  # bfloat16 and its like have the kind V
+        raise Unstorable(f"has elements of type {dtype}; numbers are needed")
+    return np.dtype(np.float32)
+
+
 def _check_size(value: Any) -> None:
     shape = tuple(int(length) for length in value.shape)
-    count = 1
-    for length in shape:
-        count *= length
+    count = math.prod(shape)
     if not count:
         raise Unstorable(f"is empty: its shape is {shape}")
     size = count * int(getattr(value.dtype, "itemsize", 4) or 4)
@@ -88,16 +101,17 @@ def _check_size(value: Any) -> None:
 def _on_its_way(value: Any, is_torch: bool) -> ArrayCopy:
     import numpy as np
 
-    pending = fetch(value)
-    dtype = np.dtype(str(value.dtype).rpartition(".")[2].strip("<>' ") if is_torch else value.dtype)
+    dtype = (
+        np.dtype(str(value.dtype).rpartition(".")[2])
+        if is_torch
+        else _usual(np.dtype(getattr(value.dtype, "as_numpy_dtype", value.dtype)))
+    )
     shape = tuple(int(length) for length in value.shape)
+    pending = fetch(value)
 
     def get() -> Any:
         host = pending.get()
-        array = np.asarray(host.numpy() if hasattr(host, "numpy") else host, dtype)
-        return np.ascontiguousarray(array).reshape(-1).view(np.uint8)
+        array = np.asarray(host.numpy() if hasattr(host, "numpy") else host).astype(dtype, order="C", copy=False)
+        return array.reshape(-1).view(np.uint8)
 
-    size = dtype.itemsize
-    for length in shape:
-        size *= length
-    return ArrayCopy(Held(get, size, is_here=False), dtype.str, shape, is_torch)
+    return ArrayCopy(Held(get, math.prod(shape) * dtype.itemsize, is_here=False), dtype.str, shape, is_torch)

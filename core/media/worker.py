@@ -8,10 +8,10 @@ import time
 from collections import deque
 from functools import cached_property
 from pathlib import Path
-from queue import SimpleQueue
+from queue import Empty, SimpleQueue
 from typing import TYPE_CHECKING, Any
 
-from ..limits import MAX_MEDIA_MEMORY_BYTES, MAX_VALUE_BYTES
+from ..limits import MAX_MEDIA_MEMORY_BYTES, MAX_VALUE_BYTES, SYNC_INTERVAL_SECONDS
 from ..paths import run_blobs
 from ..progress import Progress
 from ..record import Kind
@@ -60,14 +60,17 @@ class MediaWorker:
         self._run = run
         self.pid = os.getpid()
         self._spill = Spill(self._spill_folder)
-        self._queue: SimpleQueue[_Item | None] = SimpleQueue()
+        # An event asks for what was encoded to be on disk; None for the end.
+        self._queue: SimpleQueue[_Item | threading.Event | None] = SimpleQueue()
         self._resident: deque[_Item] = deque()  # in memory, the oldest first
         self._in_memory = 0  # bytes
         # Re-entrant: a signal handler that logs runs on the thread that may hold it.
-        self._changed = threading.Condition(threading.RLock())
+        self._lock = threading.RLock()
         self._taken = 0
         self._done = 0
         self._lost = 0
+        self._is_synced = True
+        self._next_sync = 0.0
         self._is_over = False
         self._thread: threading.Thread | None = None
 
@@ -84,7 +87,7 @@ class MediaWorker:
             if not item.encodables or not self._has_thread():
                 self._finish_one(item)
                 continue
-            with self._changed:
+            with self._lock:
                 self._taken += 1
                 self._in_memory += item.in_memory
                 self._resident.append(item)
@@ -93,7 +96,7 @@ class MediaWorker:
             self._make_room()
 
     def flush(self, stall_seconds: float) -> bool:
-        """Wait until nothing waits any more.
+        """Wait until what was logged is encoded, and on disk.
 
         Args:
             stall_seconds: Give up when nothing was done for so long.
@@ -101,16 +104,21 @@ class MediaWorker:
         Returns:
             Whether all is done.
         """
+        if self._thread is None or self.pid != os.getpid():
+            return True
+        is_synced = threading.Event()
+        self._queue.put(is_synced)
         first = before = self._done
         limit = time.monotonic() + stall_seconds
-        with Progress("encoding", "media", is_silent=self._run._complaints.is_silent) as bar, self._changed:
-            while self._done < self._taken and self._has_thread() and time.monotonic() < limit:
-                self._changed.wait(_POLL_SECONDS)
+        with Progress("encoding", "media", is_silent=self._run._complaints.is_silent) as bar:
+            while not is_synced.wait(_POLL_SECONDS):
                 if self._done != before:
                     before, limit = self._done, time.monotonic() + stall_seconds
+                if not self._thread.is_alive() or time.monotonic() > limit:
+                    return False
                 bar.total = self._taken - first
                 bar.update(self._done - first)
-        return self._done >= self._taken
+        return True
 
     def finish(self, stall_seconds: float) -> None:
         """Wait as `flush` does, then end; what is left by then is lost, and that is said.
@@ -118,13 +126,13 @@ class MediaWorker:
         Args:
             stall_seconds: Give up when nothing was done for so long.
         """
-        if not self.flush(stall_seconds):
-            self._run._complaints.say(
-                f"{self._taken - self._done:,} media were not encoded: none was done for {stall_seconds:.0f} s. "
-                "They are not kept."
-            )
+        is_done = self.flush(stall_seconds)
         self._is_over = True
         self._queue.put(None)
+        if not is_done:
+            self._run._complaints.say(
+                f"{self._taken - self._done:,} media are not kept: none was encoded for {stall_seconds:g} s."
+            )
         if self._lost:
             self._run._complaints.say(f"{self._lost:,} media are lost: they found room neither in memory nor on disk.")
 
@@ -145,7 +153,7 @@ class MediaWorker:
 
     def _make_room(self) -> None:
         while self._in_memory > MAX_MEDIA_MEMORY_BYTES:
-            with self._changed:
+            with self._lock:
                 if not self._resident:
                     return
                 item = self._resident.popleft()
@@ -165,7 +173,7 @@ class MediaWorker:
         )
 
     def _forget_bytes_of(self, item: _Item) -> None:
-        with self._changed:
+        with self._lock:
             self._in_memory -= item.in_memory
             item.in_memory = 0
 
@@ -183,17 +191,40 @@ class MediaWorker:
     # --- the thread ----------------------------------------------------------------------
 
     def _work(self) -> None:
-        while (item := self._queue.get()) is not None and not self._is_over:
+        while (item := self._next()) is not None and not self._is_over:
+            if isinstance(item, threading.Event):
+                self._sync()
+                item.set()
+                continue
             if not item.is_done:
                 self._finish_one(item)
             item.is_done = True
             self._forget_bytes_of(item)
-            with self._changed:
+            with self._lock:
                 while self._resident and self._resident[0].is_done:
                     self._resident.popleft()
                 self._done += 1
-                self._changed.notify_all()
+            self._is_synced = False
+            if time.monotonic() >= self._next_sync:
+                self._sync()
             del item  # its bytes: nobody needs them while we wait for the next one
+
+    def _next(self) -> _Item | threading.Event | None:
+        if not self._is_synced:
+            try:
+                return self._queue.get(timeout=max(0.0, self._next_sync - time.monotonic()))
+            except Empty:
+                self._sync()
+        return self._queue.get()
+
+    def _sync(self) -> None:
+        """Have the disk keep what was encoded, whatever happens to the machine."""
+        self._next_sync = time.monotonic() + SYNC_INTERVAL_SECONDS
+        self._is_synced = True
+        try:
+            self._blobs.sync()
+        except OSError as error:
+            self._run._complaints.say(f"{error} A power cut could take media that were logged.")
 
     def _finish_one(self, item: _Item) -> None:
         """Encode an item and append its row; whatever is wrong is said."""
@@ -231,11 +262,11 @@ class MediaWorker:
             raise Unstorable(f"takes {len(payload):,} bytes in its row, at most {MAX_VALUE_BYTES:,} are kept")
         if self._is_over and self._thread is threading.current_thread():  # the run has ended without us
             return
+        self._run._journal.append(Kind.ROW, payload)
         uploads = getattr(self._run, "_uploads", None)
         if uploads is not None:
             beside = (digest for one in item.encodables for digest in one.digests())
             uploads.blobs("run", list(dict.fromkeys([*digests_in(value), *beside])))
-        self._run._journal.append(Kind.ROW, payload)
 
     def _complain(self, item: _Item, why: str) -> None:
         # Numbers differ from step to step; that is no reason to say it again.

@@ -5,51 +5,27 @@ from __future__ import annotations
 import dataclasses
 import gc
 import os
+import signal
 import subprocess
 import sys
 import threading
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 import tracker
+from tracker.core.blobs import FolderBlobs
 from tracker.core.media import worker
-from tracker.core.media.base import Blobs, Encodable, Media, digests_in
+from tracker.core.media.base import digests_in
 from tracker.core.media.held import Held, Spill
-from tracker.core.values import Reference, Unstorable
 from tracker.testing import read_runs
 
 from .conftest import Logged
+from .gate import Gate
 
 Log = Callable[..., Logged]
-
-
-class Gate(Media):
-    """A medium whose encoding waits until the gate is opened."""
-
-    _type = "text"
-
-    def __init__(self, data: bytes, is_open: threading.Event | None = None, fault: str | None = None) -> None:
-        self._take(lambda: _Gated(data, is_open, fault))
-
-
-class _Gated(Encodable):
-    def __init__(self, data: bytes, is_open: threading.Event | None, fault: str | None) -> None:
-        self.data = Held(data)
-        self.is_open = is_open
-        self.fault = fault
-
-    def held(self) -> Iterable[Held]:
-        return (self.data,)
-
-    def encode(self, blobs: Blobs) -> Reference:
-        if self.is_open is not None:
-            assert self.is_open.wait(60)
-        if self.fault:
-            raise Unstorable(self.fault)
-        return Reference(_type="text", digest=blobs.put(self.data.read()), size=self.data.size)
 
 
 def test_numbers_of_the_same_call_wait_for_nothing(tmp_path: Path) -> None:
@@ -244,3 +220,68 @@ assert not loaded, loaded
 run.finish()
 """
     subprocess.run([sys.executable, "-c", code], check=True, env=os.environ)
+
+
+def test_a_killed_process_loses_no_numbers(tmp_path: Path) -> None:
+    """Nor media that were encoded; what waited on disk leaves nothing behind."""
+    code = f"""
+import os, signal, threading
+import tracker
+from tracker.core.media import worker
+from gate import Gate
+worker.MAX_MEDIA_MEMORY_BYTES = 2000
+run = tracker.init(project="media", dir={str(tmp_path / "runs")!r})
+run.log({{"first": Gate(b"abc"), "loss": 0.0}})
+run.flush()
+never = threading.Event()
+for step in range(10):
+    run.log({{"sample": Gate(bytes([step]) * 1000, never), "loss": float(step)}})
+os.kill(os.getpid(), signal.SIGKILL)
+"""
+    path = str(Path(__file__).parent)
+    done = subprocess.run([sys.executable, "-c", code], env={**os.environ, "PYTHONPATH": path}, check=False)
+
+    assert done.returncode == -signal.SIGKILL
+    logged = Logged(tmp_path / "runs")
+    assert [row["loss"] for row in logged.rows] == [0.0, *map(float, range(10))]
+    assert logged.bytes_of(logged.value("first")) == b"abc"
+    files = [path.name for path in (logged.folder / "blobs").rglob("*") if path.is_file()]
+    assert files == [logged.value("first")["digest"]]
+
+
+def test_the_end_waits_as_long_as_something_is_done(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    """And gives up, saying so, when nothing is."""
+    monkeypatch.setattr("tracker.core.run.FINISH_MEDIA_SECONDS", 0.2)
+    never = threading.Event()
+    run = tracker.init(project="media", dir=tmp_path)
+    run.log({"good": Gate(b"abc"), "loss": 1.0})
+    run.log({"stuck": Gate(b"abc", never), "loss": 2.0})
+    run.log({"behind": Gate(b"abc"), "loss": 3.0})
+    run.finish()
+
+    assert "2 media are not kept: none was encoded for 0.2 s." in caplog.text
+    logged = Logged(tmp_path)
+    assert [row["loss"] for row in logged.rows] == [1.0, 2.0, 3.0]
+    assert logged.run["status"] == "finished"
+    assert logged.bytes_of(logged.value("good")) == b"abc"
+    never.set()  # what comes too late is not written behind the end
+    assert not [row for row in Logged(tmp_path).rows if "stuck" in row or "behind" in row]
+
+
+def test_a_power_cut_takes_nothing_that_was_flushed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """`flush` returns when the disk has the blobs as well as the rows."""
+    synced: list[set[str]] = []
+    real = FolderBlobs.sync
+
+    def sync(self: FolderBlobs) -> None:
+        synced.append({stored.digest for stored in self.walk()})
+        real(self)
+
+    monkeypatch.setattr(FolderBlobs, "sync", sync)
+    run = tracker.init(project="media", dir=tmp_path)
+    run.log({"sample": Gate(b"abc")})
+    run.flush()
+    assert Logged(tmp_path).value("sample")["digest"] in synced[-1]
+    run.finish()
