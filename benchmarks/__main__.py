@@ -20,6 +20,7 @@ SUBJECTS = (
     "log_cost",
     "throughput",
     "step_overhead",
+    "watch",
     "import_init",
     "install_size",
     "bytes_per_point",

@@ -25,6 +25,9 @@ from ..limits import (
 from .statistics import Statistics
 
 _BLOCK = 1024  # values whose NaNs are counted together
+# Bins of a histogram, then one for the highest value itself, then one for what is no number, the padding too.
+_SLOTS = WATCH_BINS + 2
+_OUTSIDE = WATCH_BINS + 1.0
 _NARROWEST = 64  # values in a row of the matrix of samples; wider ones are four times as wide
 
 
@@ -92,9 +95,9 @@ def measure(
         for numbers, low_at, high_at, counts_at in drawn:
             counts = [int(value) for value in values[counts_at]]
             for place, (number, low, high) in enumerate(zip(numbers, values[low_at], values[high_at], strict=True)):
-                # One more bin than there are: what is no number, and the padding, was counted there.
-                start = place * (WATCH_BINS + 1)
-                shapes[number] = (low, high, counts[start : start + WATCH_BINS])
+                bins = counts[place * _SLOTS : place * _SLOTS + WATCH_BINS]
+                bins[-1] += counts[place * _SLOTS + WATCH_BINS]
+                shapes[number] = (low, high, bins)
         return [
             Statistics(size, norm * norm, int(nan), int(inf), unit, int(alive) if unit else 0, *shape)
             for size, norm, nan, inf, unit, alive, shape in zip(
@@ -230,7 +233,7 @@ def _histograms(
 
 
 def _count(pieces: Sequence[Tensor], width: int) -> tuple[Tensor, Tensor, Tensor]:
-    """Answer the lowest and highest finite value of each piece, and the counts in `WATCH_BINS` + 1 bins of each."""
+    """Answer the lowest and highest finite value of each piece, and the counts in `_SLOTS` of each."""
     device = pieces[0].device
     padding = torch.full((width,), math.nan, device=device)
     padded: list[Tensor] = []
@@ -239,17 +242,17 @@ def _count(pieces: Sequence[Tensor], width: int) -> tuple[Tensor, Tensor, Tensor
         if piece.numel() < width:
             padded.append(padding[: width - piece.numel()])
     values = torch.cat(padded).view(-1, width)  # (pieces, width)
-    is_finite = torch.isfinite(values)
-    low = torch.where(is_finite, values, math.inf).amin(1)
-    high = torch.where(is_finite, values, -math.inf).amax(1)
-    span = high - low
-    scale = torch.where((span > 0) & (span < math.inf), WATCH_BINS / span, 0.0)
-    places = values.sub_(low.unsqueeze(1)).mul_(scale.unsqueeze(1)).clamp_(0, WATCH_BINS - 1)
-    places = torch.where(is_finite, places, float(WATCH_BINS)).to(torch.int64)  # (pieces, width)
-    places += torch.arange(0, len(pieces) * (WATCH_BINS + 1), WATCH_BINS + 1, device=device).unsqueeze(1)
-    counts = torch.zeros(len(pieces) * (WATCH_BINS + 1), dtype=torch.int32, device=device)
-    ones = torch.ones((), dtype=torch.int32, device=device).expand(places.numel())
-    return low, high, counts.scatter_add_(0, places.view(-1), ones)
+    infinity = math.inf
+    low = torch.nan_to_num(values, infinity, infinity, infinity).amin(1)
+    high = torch.nan_to_num(values, -infinity, -infinity, -infinity).amax(1)
+    scale = (WATCH_BINS / (high - low)).nan_to_num_(0.0, 0.0, 0.0)  # equal ones, none at all: no width to speak of
+    places = values.sub_(low.unsqueeze(1)).mul_(scale.unsqueeze(1))
+    places.nan_to_num_(_OUTSIDE, _OUTSIDE, _OUTSIDE)
+    numbers = places.to(torch.int64)  # (pieces, width)
+    numbers += torch.arange(0, len(pieces) * _SLOTS, _SLOTS, device=device).unsqueeze(1)
+    counts = torch.zeros(len(pieces) * _SLOTS, dtype=torch.int32, device=device)
+    ones = torch.ones((), dtype=torch.int32, device=device).expand(numbers.numel())
+    return low, high, counts.scatter_add_(0, numbers.view(-1), ones)
 
 
 def _some(tensor: Tensor, allowed: int) -> Tensor:
