@@ -39,11 +39,16 @@ if TYPE_CHECKING:
     from tracker.core.errors import TransportError as TransportError
     from tracker.core.errors import UsageError as UsageError
     from tracker.core.media.annotations import Classes as Classes
+    from tracker.core.media.audio import Audio as Audio
     from tracker.core.media.histogram import Histogram as Histogram
+    from tracker.core.media.html import Html as Html
     from tracker.core.media.image import Image as Image
+    from tracker.core.media.molecule import Molecule as Molecule
+    from tracker.core.media.object3d import Object3D as Object3D
     from tracker.core.media.plotly import Plotly as Plotly
     from tracker.core.media.text import Markdown as Markdown
     from tracker.core.media.text import Text as Text
+    from tracker.core.media.video import Video as Video
     from tracker.core.query import Api as Api
     from tracker.core.run import Run as Run
     from tracker.core.settings import Settings as Settings
@@ -85,6 +90,11 @@ _NAMES = {
     "Classes": "media.annotations",
     "Image": "media.image",
     "Histogram": "media.histogram",
+    "Audio": "media.audio",
+    "Video": "media.video",
+    "Html": "media.html",
+    "Object3D": "media.object3d",
+    "Molecule": "media.molecule",
     "Plotly": "media.plotly",
     "Text": "media.text",
     "Markdown": "media.text",

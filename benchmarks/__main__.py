@@ -22,6 +22,7 @@ SUBJECTS = (
     "step_overhead",
     "watch",
     "import_init",
+    "capture_cost",
     "install_size",
     "bytes_per_point",
     "ingest",

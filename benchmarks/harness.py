@@ -237,16 +237,16 @@ class Server:
 
     def cpu_seconds(self) -> float:
         """Answer the CPU time it and its children have used."""
-        return sum(_cpu_of(pid) for pid in _tree(self.child.process.pid))
+        return sum(cpu_of(pid) for pid in tree_of(self.child.process.pid))
 
     def signal(self, number: int) -> None:
         """Send a signal to it and its children."""
-        for pid in _tree(self.child.process.pid):
+        for pid in tree_of(self.child.process.pid):
             os.kill(pid, number)
 
     def stop(self) -> None:
         """Kill it and its children."""
-        for pid in reversed(_tree(self.child.process.pid)):
+        for pid in reversed(tree_of(self.child.process.pid)):
             try:
                 os.kill(pid, signal.SIGKILL)
             except ProcessLookupError:
@@ -274,7 +274,7 @@ def tracker_server(bench: Bench, verb: str = "server", room: Path | None = None)
         yield server
 
 
-def _tree(pid: int) -> list[int]:
+def tree_of(pid: int) -> list[int]:
     found = [pid]
     for parent in found:
         try:
@@ -285,7 +285,7 @@ def _tree(pid: int) -> list[int]:
     return found
 
 
-def _cpu_of(pid: int) -> float:
+def cpu_of(pid: int) -> float:
     try:
         fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
     except OSError:

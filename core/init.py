@@ -178,6 +178,7 @@ def _begin(chosen: Resolved, values: dict[str, Any], allow: bool, complaints: Co
     if plan.rewind_to is not None:
         record(Kind.REWIND, {"step": plan.rewind_to})
     if plan.copy_from is not None:
+        resume.link_blobs(plan.copy_from, folder)  # before the rows that refer to them
         resume.copy_history(plan.copy_from, plan.copy_to_step, journal)
     config = Config(lambda kept, removed: record(Kind.CONFIG, {"set": kept, "remove": removed}), allow)
     if previous:

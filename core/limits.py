@@ -41,8 +41,9 @@ MAX_FILE_IN_MEMORY_BYTES = 8 << 20  # of a larger file that is logged an open fi
 MAX_OPEN_MEDIA_FILES = 64  # at a time; beyond, they are read into memory
 MAX_MEDIA_FILE_BYTES = 2 << 30  # of one file or one piece of bytes that is logged
 MAX_IMAGE_FILE_BYTES = 64 << 20
-MAX_BLOB_BYTES = 64 << 20  # larger ones are kept in parts
-BLOB_PART_BYTES = 16 << 20
+BLOB_PART_BYTES = 16 << 20  # of media that are larger than one blob may be
+MAX_POINTS = 5_000_000  # of one point cloud
+MAX_SCENE_ITEMS = 10_000  # boxes and vectors of one point cloud
 MAX_GALLERY_ITEMS = 1000  # of one list; a list is one value of its row, some hundred bytes for each
 FINISH_MEDIA_SECONDS = 60.0  # finish() gives up when no medium was encoded for so long
 DYING_MEDIA_SECONDS = 5.0  # the same for a process that is being ended by a signal
@@ -87,6 +88,29 @@ DRAFT_KEEP_SECONDS = 7 * 86_400.0  # half-arrived blobs, and drafts of another m
 # --- tables -----------------------------------------------------------------------------
 TABLE_FILE_BYTES = 64 << 20  # of rows before compression: the files of a table are smaller
 
+# --- the sampler ------------------------------------------------------------------------
+SAMPLE_INTERVAL_SECONDS = 2.0
+FIRST_SAMPLE_SECONDS = 0.2  # after `init`: a run of seconds has some samples too, one of a moment costs nothing
+SAMPLE_GROWTH = 0.5  # of the time a run has lasted: the wait for the next sample while it is young
+SLOW_SAMPLE_SECONDS = 10.0  # children, open files, fans: what changes slowly, or is dear to ask
+SELDOM_SAMPLE_SECONDS = 30.0  # free space on disks, memory errors
+PROBE_PATIENCE_SECONDS = 1.0  # a driver's answer is waited for so long; later it comes with the next sample
+PROBE_HUNG_SECONDS = 10.0  # then it is said that the driver hangs
+SUMMARY_INTERVAL_SECONDS = 60.0  # how often the energy used so far is put into the summary
+LAST_PATIENCE_SECONDS = 0.2  # the same, while `finish` waits
+LAST_SAMPLE_SECONDS = 1.0  # what `finish` waits for the sampler at most
+MAX_SAMPLED_CORES = 64  # with more, the busiest core and how many are busy are told, not each
+MAX_SAMPLED_PROCESSES = 256  # of the process's descendants
+ELECTION_INTERVAL_SECONDS = 10.0  # how often a process looks whether the node's sampler has died
+RANK_GRACE_SECONDS = 5.0  # other ranks of a node let the first one begin
+
+# --- observations -----------------------------------------------------------------------
+GPU_IDLE_SECONDS = 300.0
+MEMORY_FULL_SECONDS = 20.0  # a peak is none of our business
+THROTTLED_SECONDS = 30.0
+OBSERVATION_REPEAT_SECONDS = 3600.0
+RECENT_ROWS_BYTES = 32 << 10  # of the journal's end looked at for a loss that is no number
+
 # --- complaints -------------------------------------------------------------------------
 COMPLAINT_INTERVAL_SECONDS = 60.0  # the same fault is said at most this often
 
@@ -114,6 +138,9 @@ MIN_CHUNK_BYTES = 64 << 10  # on average; smaller ones cost more in files than t
 MAX_CHUNK_BYTES = 1 << 20  # on average; the longest one has four times as many
 REUSED_BUNDLE_SHARE = 0.25  # of an old bundle in use; with less, what is used of it is kept anew, and it can go
 BUNDLE_BYTES = 4 << 20  # of small files in one blob
+RESTORE_THREADS = 4  # that read, check and write at most, fewer where there are fewer cores
+RESTORE_AHEAD = 8  # blobs read, or groups of files written, at once or waiting for their turn
+FETCH_BLOBS = 256  # asked for at once; while they are written, the next ones are fetched
 MAX_LINEAGE_NODES = 10_000  # of one walk
 MAX_REFERENCE_OBJECTS = 1_000_000  # of one folder that is referred to, unless more are asked for
 REFERENCE_THREADS = 8  # that fetch what a version refers to
@@ -129,5 +156,7 @@ WATCH_UNITS = 1 << 16  # a longer vector is not looked at for dead units
 WATCH_FAULTS = 3  # of ours, one after the other; then a model is let be
 WATCH_PEERS_SECONDS = 5.0  # for the other ranks' part of a norm
 WATCH_PEERS_IMPATIENT_SECONDS = 0.5  # once a rank has left it out
+MAX_GRAPH_DETAIL_CHARS = 300  # of what a module says of itself
+MAX_GRAPH_SHAPES = 32  # of the tensors that a module takes or gives
 WATCH_POLL_SECONDS = 0.01
 MAX_WATCH_ROUNDS = 64  # parts waiting for those of other ranks, and parts left for them

@@ -13,7 +13,7 @@ import msgspec
 from .errors import FormatError, UsageError
 from .journal import Block, Entry, Journal, StreamReader
 from .names import random_id, to_folder
-from .paths import RunPath, streams
+from .paths import RunPath, run_blobs, streams
 from .record import Control, Kind, encode_control
 from .samples import logged_steps, without_samples
 from .values import encodable, encode
@@ -63,6 +63,7 @@ class Previous(NamedTuple):
         for body in self.definitions:
             run._definitions.take_body(body)
         if run.folder == self.folder:  # a fork has the rows in its own journal
+            run._set_before = self.by_hand
             own = run._journal.id
             run._summary.begin_with(lambda: earlier(self.folder, own))
 
@@ -227,6 +228,33 @@ def copy_history(source: Path, step: int | float, journal: Journal) -> None:
         values = without_samples(row.values)  # they tell of the machine that the other run had
         if values is not None:
             journal.append(Kind.ROW, encode((row.step, row.time_ns, encodable(values))))
+
+
+def link_blobs(source: Path, target: Path) -> None:
+    """Give a fork the bytes that its rows refer to: links, where the file system has them.
+
+    Blobs are never written to again, so it does no harm that two runs share them.
+    """
+    for folder in _subfolders(run_blobs(source)):
+        place = run_blobs(target) / folder.name
+        place.mkdir(parents=True, exist_ok=True)
+        for entry in os.scandir(folder):
+            try:
+                os.link(entry.path, place / entry.name)
+            except FileExistsError:
+                continue
+            except OSError:  # a file system without links
+                import shutil
+
+                shutil.copyfile(entry.path, place / entry.name)
+
+
+def _subfolders(folder: Path) -> list[Path]:
+    try:
+        with os.scandir(folder) as entries:  # those of two letters hold blobs
+            return [Path(entry.path) for entry in entries if len(entry.name) == 2 and entry.is_dir()]
+    except OSError:
+        return []
 
 
 def earlier(folder: Path, stream_id: str) -> Iterator[Entry]:

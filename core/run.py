@@ -87,6 +87,7 @@ class Run(ArtifactsOfRun):
         self._state: str | None = None
         self._ending = threading.RLock()
         self._on_end: list[Callable[[Run], None]] = []
+        self._set_before: Mapping[str, Any] = {}  # in the summary, by earlier processes of the run
         self._captured: list[Callable[[], None]] = []  # what ends each part of `capture`
         self._alerted: dict[str, int] = {}
         self._definitions = Definitions()

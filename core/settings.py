@@ -23,17 +23,27 @@ _REINITS = ("default", "return_previous", "finish_previous", "create_new")
 _TRUE, _FALSE = ("1", "true", "yes", "on"), ("0", "false", "no", "off", "")
 
 # Fields whose variable is not TRACKER_<FIELD> alone; the names behind TRACKER_ are W&B's.
-_VARIABLES = {"group": ("RUN_GROUP", "GROUP"), "name": ("NAME", "RUN_NAME")}
+_VARIABLES = {
+    "group": ("RUN_GROUP", "GROUP"),
+    "name": ("NAME", "RUN_NAME"),
+    "x_disable_stats": ("X_DISABLE_STATS", "DISABLE_STATS"),
+    "x_stats_sampling_interval": ("X_STATS_SAMPLING_INTERVAL", "STATS_SAMPLING_INTERVAL"),
+    "x_label": ("X_LABEL", "LABEL"),
+}
 # Variables of W&B that are taken where ours are not set. Never its key or its address: nothing of ours goes there.
 _FROM_WANDB = {
     "entity", "project", "dir", "name", "notes", "tags", "group", "job_type", "run_id", "mode", "resume", "silent",
     "quiet", "save_code", "resume_from", "fork_from",
 }  # fmt: skip
-_TEXTS = {"entity", "project", "run_id", "name", "notes", "group", "job_type", "api_key", "resume_from", "fork_from"}
-_BOOLEANS = {"allow_val_change", "force", "save_code", "silent", "quiet"}
-_NUMBERS = {"finish_stall_seconds", "finish_timeout"}
+_TEXTS = {
+    "entity", "project", "run_id", "name", "notes", "group", "job_type", "api_key", "resume_from", "fork_from", "x_label",
+}  # fmt: skip
+_BOOLEANS = {"allow_val_change", "force", "save_code", "silent", "quiet", "x_disable_stats"}
+_NUMBERS = {"finish_stall_seconds", "finish_timeout", "x_stats_sampling_interval"}
+_OBSERVATIONS = ("gpu_idle", "gpu_lost", "gpu_memory", "thermal", "host_memory", "disk", "loss", "all")
 _RENAMED = {"id": "run_id", "run_name": "name", "run_notes": "notes", "run_tags": "tags", "run_group": "group",
-            "run_job_type": "job_type", "root_dir": "dir"}  # fmt: skip
+            "run_job_type": "job_type", "root_dir": "dir",
+            "_disable_stats": "x_disable_stats", "disable_stats": "x_disable_stats"}  # fmt: skip
 # Of one run, not of a project; and keys are no thing to commit.
 _NOT_FROM_FILES = {"run_id", "resume_from", "fork_from"}
 _NOT_FROM_PROJECTS = {"api_key"}
@@ -65,6 +75,10 @@ class Settings:
         silent, quiet: Say nothing on the console.
         finish_stall_seconds: `finish()` returns this long after the server last acknowledged something.
         finish_timeout: Seconds after which `finish()` returns in any case.
+        x_disable_stats: Do not sample the machine.
+        x_stats_sampling_interval: Seconds between samples.
+        x_label: What this node is called in samples.
+        observations_off: Rules that are to leave no alerts; "all" for every one.
     """
 
     entity: str | None = None
@@ -90,6 +104,10 @@ class Settings:
     quiet: bool | None = None
     finish_stall_seconds: float | None = None
     finish_timeout: float | None = None
+    x_disable_stats: bool | None = None
+    x_stats_sampling_interval: float | None = None
+    x_label: str | None = None
+    observations_off: Sequence[str] | None = None
 
     def __init__(self, **given: Any) -> None:
         """Take settings by name; one that does not exist is said, never raised about."""
@@ -309,7 +327,9 @@ def _checked(name: str, value: Any, where: str) -> Any:
     if name in _NUMBERS:
         return _seconds(name, value, where)
     if name == "tags":
-        return _tags(value, where)
+        return _tags(name, value, where)
+    if name == "observations_off":
+        return _rules(value, where)
     if name in ("resume", "reinit"):
         return _choice(name, value, where)
     if name == "base_url":
@@ -359,12 +379,22 @@ def _seconds(name: str, value: Any, where: str) -> float:
     return number
 
 
-def _tags(value: Any, where: str) -> list[str]:
+def _tags(name: str, value: Any, where: str) -> list[str]:
     if isinstance(value, str):
         value = value.split(",")
     if isinstance(value, Mapping) or not isinstance(value, Iterable):
-        raise UsageError(f"tags is {value!r} ({where}); give a list of texts, or one text with commas.")
+        raise UsageError(f"{name} is {value!r} ({where}); give a list of texts, or one text with commas.")
     return list(dict.fromkeys(text for tag in value if (text := str(tag).strip())))
+
+
+def _rules(value: Any, where: str) -> list[str]:
+    rules = _tags("observations_off", value, where)
+    for rule in rules:
+        if rule not in _OBSERVATIONS:
+            raise UsageError(
+                f"observations_off names {rule!r} ({where}); it can be {', '.join(map(repr, _OBSERVATIONS))}."
+            )
+    return rules
 
 
 def _choice(name: str, value: Any, where: str) -> bool | str:

@@ -27,9 +27,24 @@ from .limits import LIVENESS_SECONDS, RETRY_AFTER_SECONDS
 from .models import Error
 from .places import Places
 from .repeat import Repeat
-from .routes import blobs, events, files, health, login, projects, runs, series, streams
+from .routes import (
+    artifacts,
+    blobs,
+    events,
+    files,
+    health,
+    lineage,
+    login,
+    projects,
+    registries,
+    runs,
+    series,
+    streams,
+    tables,
+)
 from .services import Mode, Services
 from .stores.base import Stores
+from .tables import Engine, TableFiles
 from .trouble import StoreTroubleError, store_trouble
 from .watching.liveness import Liveness
 from .watching.watched import WatchedMemory
@@ -103,11 +118,13 @@ def create_app(
         redirect_slashes=False,
         separate_input_output_schemas=False,
     )
+    places = Places(stores, root if mode == "ui" else None)
     app.state.services = Services(
         mode=mode,
         root=root,
         index=index,
-        places=Places(stores, root if mode == "ui" else None),
+        places=places,
+        tables=Engine(TableFiles(stores.metrics, places.run_blobs, stores.folder / "tables")),
         hub=hub,
         actions=Actions(index, tell, root if mode == "ui" else None, watcher),
         tell=tell,
@@ -116,7 +133,20 @@ def create_app(
         keys=keys,
     )
     api = APIRouter(prefix="/api/v1", responses={status: {"model": Error} for status in (404, 422)})
-    for module in (health, projects, runs, files, series, streams, events, blobs):
+    for module in (
+        health,
+        projects,
+        runs,
+        files,
+        series,
+        streams,
+        events,
+        blobs,
+        artifacts,
+        registries,
+        lineage,
+        tables,
+    ):
         api.include_router(module.router, tags=[module.__name__.rpartition(".")[2]])
     app.include_router(api)
     app.include_router(login.router)

@@ -8,8 +8,10 @@ reached; everything else is a file to be saved.
 from __future__ import annotations
 
 import asyncio
+import logging
 import re
-from collections.abc import Mapping
+from collections.abc import Callable, Generator, Iterator, Mapping
+from functools import partial
 from typing import BinaryIO
 from urllib.parse import quote
 
@@ -22,6 +24,7 @@ from .gate.security import BYTES, ZSTD
 from .limits import BLOB_PIECE_BYTES, BLOB_STALL_SECONDS
 from .stores.base import BlobStore
 
+_log = logging.getLogger("tracker.server")
 _TEXT = "text/plain; charset=utf-8"
 # Types that a browser shows or plays, and runs nothing of; `nosniff` holds it to them.
 SHOWN: Mapping[str, str] = {
@@ -82,32 +85,67 @@ def blob_response(
         FileNotFoundError: There is none.
     """
     path, is_packed = blobs.stored(digest)
-    size = blobs.size(digest)
-    asked = request.headers
-    given = _range(asked.get("range"), size)
-    if given is not None and asked.get("if-range", f'"{digest}"') != f'"{digest}"':
+    if is_packed and "range" not in request.headers and ZSTD in _encodings(request.headers.get("accept-encoding", "")):
+        headers = {**_headers(f"{digest}-{ZSTD}", format, name), "content-encoding": ZSTD}
+        if _is_known(request, headers):
+            return _unchanged(headers)
+        length = path.stat().st_size
+        return Outgoing(_pieces_of_file(lambda: open(path, "rb"), 0, length), length, headers, 200)
+
+    def pieces(start: int, end: int) -> Iterator[bytes]:
+        return _pieces_of_file(partial(blobs.open, digest), start, end - start)
+
+    return ranged(request, digest, blobs.size(digest), pieces, format, name)
+
+
+def ranged(
+    request: Request,
+    digest: str,
+    size: int,
+    pieces: Callable[[int, int], Iterator[bytes]],
+    format: str | None = None,
+    name: str | None = None,
+) -> Response:
+    """Answer bytes, or the range of them that was asked for.
+
+    Args:
+        request: Who asks.
+        digest: Of all of them.
+        size: How many they are.
+        pieces: Walks those from a start to an end.
+        format: See `blob_response`.
+        name: The same.
+    """
+    headers = {**_headers(digest, format, name), "accept-ranges": "bytes"}
+    if _is_known(request, headers):
+        return _unchanged(headers)
+    given = _range(request.headers.get("range"), size)
+    if given is not None and request.headers.get("if-range", headers["etag"]) != headers["etag"]:
         given = None
-    sends_packed = is_packed and given is None and ZSTD in _encodings(asked.get("accept-encoding", ""))
-    etag = f'"{digest}-{ZSTD}"' if sends_packed else f'"{digest}"'
-    headers = {
-        **type_headers(format, name),
-        "etag": etag,
-        "cache-control": _FOREVER if name is None else "private, no-cache",
-        "vary": "accept-encoding",
-        "accept-ranges": "bytes",
-    }
-    if etag in (part.strip().removeprefix("W/") for part in asked.get("if-none-match", "").split(",")):
-        return Response(status_code=304, headers={name: headers[name] for name in ("etag", "cache-control", "vary")})
     if given == ():
         return Response(status_code=416, headers={"content-range": f"bytes */{size}"})
-    if sends_packed:
-        return Outgoing(open(path, "rb"), 0, path.stat().st_size, {**headers, "content-encoding": ZSTD}, 200)
     start, end = given or (0, size)
-    status = 200
     if given:
         headers["content-range"] = f"bytes {start}-{end - 1}/{size}"
-        status = 206
-    return Outgoing(blobs.open(digest), start, end - start, headers, status)
+    return Outgoing(pieces(start, end), end - start, headers, 206 if given else 200)
+
+
+def _headers(tag: str, format: str | None, name: str | None) -> dict[str, str]:
+    return {
+        **type_headers(format, name),
+        "etag": f'"{tag}"',
+        "cache-control": _FOREVER if name is None else "private, no-cache",
+        "vary": "accept-encoding",
+    }
+
+
+def _is_known(request: Request, headers: Mapping[str, str]) -> bool:
+    known = request.headers.get("if-none-match", "").split(",")
+    return headers["etag"] in (part.strip().removeprefix("W/") for part in known)
+
+
+def _unchanged(headers: Mapping[str, str]) -> Response:
+    return Response(status_code=304, headers={name: headers[name] for name in ("etag", "cache-control", "vary")})
 
 
 def type_headers(format: str | None, name: str | None = None) -> dict[str, str]:
@@ -150,34 +188,39 @@ def _encodings(header: str) -> set[str]:
     return found
 
 
+def _pieces_of_file(opened: Callable[[], BinaryIO], start: int, length: int) -> Iterator[bytes]:
+    with opened() as file:
+        if start:
+            file.seek(start)  # a packed one is read up to there
+        while length and (piece := file.read(min(length, BLOB_PIECE_BYTES))):
+            length -= len(piece)
+            yield piece
+
+
 class Outgoing(Response):
-    """A part of a file, read while it is sent; the file is closed in the end.
+    """Bytes that are read while they are sent.
 
     Args:
-        file: Open; it need not be seekable.
-        start: Where the part begins.
-        length: How many bytes.
+        pieces: Walks them; closed in the end.
+        length: How many they are.
         headers: Those of the answer.
         status: Its status.
     """
 
-    def __init__(self, file: BinaryIO, start: int, length: int, headers: Mapping[str, str], status: int) -> None:
+    def __init__(self, pieces: Iterator[bytes], length: int, headers: Mapping[str, str], status: int) -> None:
         super().__init__(None, status, {**headers, "content-length": str(length)})
-        self._file = file
-        self._start = start
+        self._pieces = pieces
         self._length = length
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Send it."""
+        """Send them."""
         gone = asyncio.ensure_future(_gone(receive))
+        left = 0 if scope["method"] == "HEAD" else self._length
         try:
             await send({"type": "http.response.start", "status": self.status_code, "headers": self.raw_headers})
-            left = 0 if scope["method"] == "HEAD" else self._length
-            if left and self._start:
-                await run_in_threadpool(self._file.seek, self._start)  # a packed one is read up to there
             while left and not gone.done():
-                piece = await run_in_threadpool(self._file.read, min(left, BLOB_PIECE_BYTES))
-                if not piece:  # the file was cut under us: the answer stays short, and the client sees it
+                piece = await run_in_threadpool(next, self._pieces, b"")
+                if not piece:  # cut under us: the answer stays short, and the client sees it
                     return
                 left -= len(piece)
                 message = {"type": "http.response.body", "body": piece, "more_body": True}
@@ -185,9 +228,12 @@ class Outgoing(Response):
             await send({"type": "http.response.body", "body": b"", "more_body": False})
         except asyncio.TimeoutError:
             return  # a client that takes nothing is dropped
+        except (OSError, ValueError) as error:
+            _log.warning("bytes on their way out cannot be read (%s)", error)
         finally:
             gone.cancel()
-            self._file.close()
+            if isinstance(self._pieces, Generator):
+                self._pieces.close()
 
 
 async def _gone(receive: Receive) -> None:

@@ -13,6 +13,7 @@ from .events import Hub
 from .gate.keys import KeyFile
 from .index import Index
 from .places import Places
+from .tables import Engine
 from .watching.liveness import Liveness, Tells
 from .watching.watcher import Watcher
 
@@ -33,6 +34,7 @@ class Services:
     root: Path | None
     index: Index
     places: Places
+    tables: Engine
     hub: Hub
     actions: Actions
     tell: Tells

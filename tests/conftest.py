@@ -35,4 +35,6 @@ def home(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPat
         "XDG_CONFIG_HOME": home / "config",
     }.items():
         monkeypatch.setenv(name, str(folder))
+    # What a run captures by itself comes when it comes; tests that want it turn it on.
+    monkeypatch.setenv("TRACKER_X_DISABLE_STATS", "true")
     return home

@@ -23,7 +23,7 @@ from .. import exits
 from ..complaints import is_strict
 from ..deferred import Pending, fetch
 from ..limits import WATCH_FAULTS, WATCH_MOST_TENSOR_VALUES, WATCH_TENSOR_VALUES, WATCH_VALUES_PER_STEP
-from . import guarded
+from . import guarded, torch_graph
 from .statistics import Raw, Statistics, row
 from .torch_shards import Participant, Peers, Spread, local, spread_of
 from .torch_statistics import Decode, Tape, measure, samples, squared_norms
@@ -374,6 +374,7 @@ def _plain_name(name: str) -> str:
 _watched: list[Watched] = []
 _exchanges: list[tuple[Run | Participant, Peers]] = []
 _numbers = count()
+_is_inside = [False]
 _participants: list[Participant] = []
 _handles: list[Any] = []
 _seen: weakref.WeakKeyDictionary[Run | Participant, list[weakref.ref[nn.Module]]] = weakref.WeakKeyDictionary()
@@ -402,15 +403,18 @@ def attach(
     for place, model in enumerate(models):
         number = _number(run, model) if idx is None else idx + place
         prefix = f"graph_{number}/" if number else ""
+        if log_graph and not isinstance(run, Participant):
+            torch_graph.attach(run, model, number)
         if log is not None:
             _watched.append(Watched(run, model, criterion if place == 0 else None, prefix, log, log_freq))
-    if _watched and not _handles:
+    if not _handles:
         _handles.append(register_optimizer_step_pre_hook(_before))
         _handles.append(register_optimizer_step_post_hook(_after))
 
 
 def detach(run: Run | Participant, models: Sequence[nn.Module] | None, *, is_final: bool = True) -> None:
     """Watch models of a run no longer; None means all of them."""
+    torch_graph.detach(run, models)
     for one in list(_watched):
         if one.run is run and (models is None or any(one.model() is model for model in models)):
             _leave(one)
@@ -418,6 +422,7 @@ def detach(run: Run | Participant, models: Sequence[nn.Module] | None, *, is_fin
                 run._complaints.say(
                     "watch() has recorded nothing: no torch.optim optimizer has stepped a parameter of the model."
                 )
+    _unhook()
 
 
 def _end(run: Run) -> None:
@@ -451,12 +456,18 @@ def _leave(watched: Watched) -> None:
         _watched.remove(watched)
         if watched.peers is not None:
             watched.peers.close()
-    if not _watched:
+
+
+def _unhook() -> None:
+    """Take our hooks away where nothing needs them; never from within one, torch is going through them then."""
+    if not _watched and not torch_graph.has_any() and not _is_inside[0]:
         while _handles:
             _handles.pop().remove()
 
 
 def _before(optimizer: Optimizer, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
+    for graph in tuple(torch_graph.waiting):  # training goes on without a forward pass that shows the shapes
+        graph.wait_no_longer()
     for watched in tuple(_watched):
         if watched.is_due(optimizer):
             closure = args[1] if len(args) > 1 else kwargs.get("closure")
@@ -471,6 +482,7 @@ def _after(optimizer: Optimizer, args: tuple[Any, ...], kwargs: dict[str, Any]) 
 
 def _guard(watched: Watched, work: Callable[..., None], *arguments: Any) -> None:
     """Do our work; a fault in it never reaches the training loop."""
+    _is_inside[0] = True
     try:
         work(*arguments)
     except Exception as error:  # whatever a device has in store, out of memory not least
@@ -484,6 +496,8 @@ def _guard(watched: Watched, work: Callable[..., None], *arguments: Any) -> None
             _leave(watched)
     else:
         watched.faults = 0
+    finally:
+        _is_inside[0] = False
 
 
 # `torch.compile` of an optimizer's step would otherwise try to compile ours; made lazily, torch._dynamo is large.

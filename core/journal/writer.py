@@ -151,6 +151,19 @@ class Journal:
             self._append_behind()
         return seq
 
+    def recent(self, most_bytes: int) -> bytes:
+        """Answer the end of what was appended, at most so many bytes, cut anywhere; nothing where it cannot be read.
+
+        No lock is taken: what is being written, or was just closed, may be torn, and `scan` passes over that.
+        """
+        segment = self._segment
+        try:
+            size = segment.size
+            wanted = min(most_bytes, size)
+            return os.pread(segment.fd, wanted, size - wanted) if segment.fd >= 0 else b""
+        except (OSError, AttributeError, OverflowError):  # closed meanwhile; Windows has no pread
+            return b""
+
     def append_last(self, kind: int, payload: bytes) -> None:
         """Append a record from within an append that may never go on: the process is being ended by a signal.
 

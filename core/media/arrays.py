@@ -93,7 +93,7 @@ def _check_size(value: Any) -> None:
     count = math.prod(shape)
     if not count:
         raise Unstorable(f"is empty: its shape is {shape}")
-    size = count * int(getattr(value.dtype, "itemsize", 4) or 4)
+    size = count * int(getattr(getattr(value, "dtype", None), "itemsize", 4) or 4)
     if size > MAX_SNAPSHOT_BYTES:
         raise Unstorable(f"has {size:,} bytes (shape {shape}); at most {MAX_SNAPSHOT_BYTES:,} are kept")
 

@@ -20,8 +20,8 @@ from ..limits import (
     MAX_MEDIA_FILE_BYTES,
     MAX_OPEN_MEDIA_FILES,
 )
-from ..values import Unstorable
-from .base import Blobs
+from ..values import Reference, Unstorable
+from .base import Blobs, Encodable
 from .held import Held
 
 
@@ -126,6 +126,27 @@ class OpenFile(Content):
         file = getattr(self, "_file", None)
         if file is not None:
             file.close()
+
+
+class Whole(Encodable):
+    """A medium that is kept as its bytes are.
+
+    Args:
+        content: The bytes.
+        facts: What its reference says besides: `_type`, `format`, ...
+    """
+
+    def __init__(self, content: Content, **facts: Any) -> None:
+        self.content = content
+        self.facts = facts
+
+    def held(self) -> Iterable[Held]:
+        """Answer what could wait on disk instead."""
+        return self.content.held()
+
+    def encode(self, blobs: Blobs) -> Reference:
+        """Keep the bytes."""
+        return Reference({**self.facts, **self.content.store(blobs)})
 
 
 _open_files: weakref.WeakSet[OpenFile] = weakref.WeakSet()

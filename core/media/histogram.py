@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from typing import Any
 
@@ -82,6 +83,8 @@ def _given(np_histogram: Any) -> Reference:
         ) from error
     if len(edges) != len(counts) + 1:
         raise Unstorable(f"has {len(counts)} counts and {len(edges)} edges in np_histogram; there is one edge more")
+    if not all(math.isfinite(number) for number in (*counts, *edges)):
+        raise Unstorable("has counts or edges that are no finite numbers in np_histogram")
     if len(counts) > MAX_HISTOGRAM_BINS:
         raise Unstorable(f"has {len(counts)} counts; at most {MAX_HISTOGRAM_BINS} are kept")
     return Reference(_type="histogram", values=[int(c) if c.is_integer() else c for c in counts], bins=edges)

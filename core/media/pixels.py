@@ -61,13 +61,13 @@ def to_pixels(array: Any, has_channels_first: bool, normalize: bool) -> Pixels:
         Unstorable: No number in it is finite.
     """
     notes: list[str] = []
-    pixels = _to_bytes(array, normalize, notes)
+    pixels = to_bytes(array, normalize, notes)
     if pixels.ndim == 2:
         return Pixels(pixels[:, :, None], notes)
     if pixels.ndim == 3:
         return Pixels(_channels_last(pixels, has_channels_first), notes)
     # (batch, ...): one picture of all of them
-    return Pixels(_grid([_channels_last(one, has_channels_first) for one in pixels]), notes)
+    return Pixels(grid([_channels_last(one, has_channels_first) for one in pixels]), notes)
 
 
 def _channels_last(pixels: Any, has_channels_first: bool) -> Any:
@@ -75,7 +75,17 @@ def _channels_last(pixels: Any, has_channels_first: bool) -> Any:
     return pixels.transpose(1, 2, 0) if first and (has_channels_first or not last) else pixels
 
 
-def _to_bytes(array: Any, normalize: bool, notes: list[str]) -> Any:
+def to_bytes(array: Any, normalize: bool, notes: list[str]) -> Any:
+    """Answer an array of unsigned bytes, of the same shape.
+
+    Args:
+        array: Numbers.
+        normalize: See `to_pixels`.
+        notes: Takes what had to be guessed.
+
+    Raises:
+        Unstorable: No number in it is finite.
+    """
     import numpy as np
 
     if array.dtype == np.uint8:
@@ -115,7 +125,12 @@ def _to_bytes(array: Any, normalize: bool, notes: list[str]) -> Any:
     return ((array.astype(np.float64) - low) * (255 / span)).clip(0, 255).round().astype(np.uint8)
 
 
-def _grid(images: list[Any]) -> Any:
+def grid(images: list[Any]) -> Any:
+    """Answer several images as one: eight beside each other, two pixels between them.
+
+    Args:
+        images: All (height, width, channels), of one shape.
+    """
     import numpy as np
 
     height, width, channels = images[0].shape

@@ -5,9 +5,9 @@ from __future__ import annotations
 from typing import Any
 
 from ..limits import MAX_TEXT_BYTES
-from ..values import Reference, Unstorable
-from .base import Blobs, Encodable, Media
-from .held import Held
+from ..values import Unstorable
+from .base import Media
+from .content import Content, Whole
 
 
 class Plotly(Media):
@@ -23,19 +23,7 @@ class Plotly(Media):
     _type = "plotly-file"
 
     def __init__(self, val: Any) -> None:
-        self._take(lambda: _Json(_json_of(val)))
-
-
-class _Json(Encodable):
-    def __init__(self, data: bytes) -> None:
-        self.data = Held(data)
-
-    def held(self) -> tuple[Held]:
-        return (self.data,)
-
-    def encode(self, blobs: Blobs) -> Reference:
-        digest = blobs.put(self.data.read())
-        return Reference(_type="plotly-file", digest=digest, size=self.data.size, format="json")
+        self._take(lambda: Whole(Content(_json_of(val)), _type="plotly-file", format="json"))
 
 
 def _json_of(figure: Any) -> bytes:

@@ -7,8 +7,8 @@ from typing import Any, Literal
 
 from ..limits import MAX_INLINE_TEXT_BYTES, MAX_TEXT_BYTES
 from ..values import Reference, Unstorable
-from .base import Blobs, Encodable, Media
-from .held import Held
+from .base import Encodable, Media
+from .content import Content, Whole
 
 
 class Text(Media):
@@ -41,18 +41,6 @@ class Markdown(Text):
         super().__init__(data, caption, "markdown")
 
 
-class _Long(Encodable):
-    def __init__(self, data: bytes, reference: Reference) -> None:
-        self.data = Held(data)
-        self.reference = reference
-
-    def held(self) -> tuple[Held]:
-        return (self.data,)
-
-    def encode(self, blobs: Blobs) -> Reference:
-        return Reference(self.reference, digest=blobs.put(self.data.read()))
-
-
 def _read(data: Any, caption: str | None, format: str) -> Encodable | Reference:
     if format not in ("text", "markdown"):
         raise Unstorable(f"has the format {format!r}; it can be 'text' or 'markdown'")
@@ -66,4 +54,4 @@ def _read(data: Any, caption: str | None, format: str) -> Encodable | Reference:
     if len(encoded) <= MAX_INLINE_TEXT_BYTES:
         reference["text"] = encoded.decode()
         return reference
-    return _Long(encoded, reference)
+    return Whole(Content(encoded), **reference)

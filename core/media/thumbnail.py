@@ -14,9 +14,9 @@ _QUALITY = 80  # of WebP and JPEG, percent
 _BROWSERS_SHOW = ("png", "jpg", "gif", "webp", "bmp", "avif")
 
 
-def of_pixels(pixels: Any, blobs: Blobs) -> dict[str, Any] | None:
-    """Keep a thumbnail of pixels; None where they are small enough themselves."""
-    if max(pixels.shape[:2]) <= MAX_THUMBNAIL_PIXELS:
+def of_pixels(pixels: Any, blobs: Blobs, always: bool = False) -> dict[str, Any] | None:
+    """Keep a thumbnail of pixels; None where they are small enough themselves, unless there is `always` to be one."""
+    if not always and max(pixels.shape[:2]) <= MAX_THUMBNAIL_PIXELS:
         return None
     small = shrunk(pixels, MAX_THUMBNAIL_PIXELS)
     try:

@@ -10,8 +10,9 @@ import time
 from collections import deque
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict
+from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import msgspec
 
@@ -29,6 +30,9 @@ from ..progress import Progress
 from ..samples import Stream
 from .changes import edit, put_back, throw_away
 from .source import Page, Project, RunInfo
+
+if TYPE_CHECKING:
+    from ...server.tables import Engine
 
 _log = logging.getLogger("tracker")
 _FRESH_SECONDS = 0.2  # questions asked in quick succession are answered from one look at the folder
@@ -147,18 +151,39 @@ class LocalSource:
 
     def file(self, path: RunPath, file: NamedFile) -> Iterator[bytes]:
         """Walk the bytes of one of them, piece by piece."""
+        return self._bytes(path, file.digest, repr(file.name))
+
+    def blob(self, path: RunPath, digest: str) -> Iterator[bytes]:
+        """Walk the bytes of one of the run's own blobs, piece by piece."""
+        return self._bytes(path, digest, f"the blob {digest}")
+
+    def _bytes(self, path: RunPath, digest: str, name: str) -> Iterator[bytes]:
         blobs = Places(self._stores, self.root).run_blobs(path)
         try:
-            with blobs.open(file.digest) as source:
+            with blobs.open(digest) as source:
                 while piece := source.read(_PIECE_BYTES):
                     yield piece
         except FileNotFoundError:
             raise StorageError(
-                f"the bytes of {file.name!r} are not in the folder of {path}; they may not have been sent along yet."
+                f"the bytes of {name} are not in the folder of {path}; they may not have been sent along yet."
             ) from None
 
     def file_url(self, path: RunPath, name: str) -> None:
         """Answer None: there is no server."""
+
+    def tables(self, query: Mapping[str, Any]) -> dict[str, Any]:
+        """Answer a question over tables."""
+        from ...server.tables import ask  # pydantic's models of it: only for who asks
+
+        self._catch_up()
+        return ask(self._tables, query)
+
+    @cached_property
+    def _tables(self) -> Engine:
+        from ...server.tables import Engine, TableFiles
+
+        places = Places(self._stores, self.root)
+        return Engine(TableFiles(self._stores.metrics, places.run_blobs, self._stores.folder / "tables"))
 
     def edit(self, path: RunPath, changes: Mapping[str, Any]) -> None:
         """Change name, notes, tags, group, config or summary: written to the run's journal, as all else."""

@@ -122,7 +122,14 @@ class HttpSource:
 
     def file(self, path: RunPath, file: NamedFile) -> Iterator[bytes]:
         """Walk the bytes of one of them, as they arrive."""
-        answer = self._ask("GET", _file_route(path, file.name), stream=True)
+        return self._bytes(_file_route(path, file.name))
+
+    def blob(self, path: RunPath, digest: str) -> Iterator[bytes]:
+        """Walk the bytes of one of the run's own blobs, as they arrive."""
+        return self._bytes(f"/runs/{_encoded(path)}/blobs/{quote(digest, safe='')}")
+
+    def _bytes(self, route: str) -> Iterator[bytes]:
+        answer = self._ask("GET", route, stream=True)
         try:
             yield from answer.iter_content(_CHUNK_BYTES)
         except requests.RequestException as error:
@@ -133,6 +140,17 @@ class HttpSource:
     def file_url(self, path: RunPath, name: str) -> str:
         """Answer where the server has it."""
         return f"{self.base_url}/api/v1{_file_route(path, name)}"
+
+    def tables(self, query: Mapping[str, Any]) -> dict[str, Any]:
+        """Answer a question over tables."""
+        return dict(
+            self._json(
+                "POST",
+                "/tables/query",
+                data=msgspec.json.encode(to_json(query)),
+                headers={"Content-Type": "application/json"},
+            )
+        )
 
     def edit(self, path: RunPath, changes: Mapping[str, Any]) -> None:
         """Change name, notes, tags, group, config or summary."""

@@ -8,6 +8,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from difflib import get_close_matches
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, overload
+from urllib.parse import quote
 
 from ..errors import UsageError
 from ..history import RUNTIME, STEP, TIMESTAMP, join_blocks
@@ -19,11 +20,13 @@ from .artifacts import ArtifactsOfRead
 from .files import File
 from .source import RunInfo, Source
 from .summary import RunSummary
+from .tables import LoggedTable
 
 if TYPE_CHECKING:
     import pandas
     import pyarrow
 
+    from .media import MediaFile
     from .table import Table
 
 _OWN = (STEP, TIMESTAMP, RUNTIME)
@@ -188,6 +191,32 @@ class Run(ArtifactsOfRead):
             raise UsageError(f"the run {self.path} has no file {name!r}.{hint}")
         return found[name]
 
+    def media(
+        self,
+        key: str | Mapping[str, Any],
+        min_step: int | float | None = None,
+        max_step: int | float | None = None,
+    ) -> list[MediaFile]:
+        """Answer media that were logged: images, sounds, figures, ...
+
+        Args:
+            key: The name they were logged under; or one of them as it stands in a row of `history()`.
+            min_step: The smallest step wanted.
+            max_step: The largest one.
+
+        Returns:
+            Step by step; those of a list one after the other.
+
+        Example:
+            for image in run.media("samples"):
+                image.download("samples")
+        """
+        from .media import MediaFile, walk  # only who asks for media pays for it
+
+        if isinstance(key, Mapping):
+            return [MediaFile(self._source, self._info.path, key)]
+        return list(walk(self._source, self._info.path, self._walk([key], min_step, max_step), key, STEP))
+
     # --- its history ---------------------------------------------------------------------
 
     @overload
@@ -271,6 +300,24 @@ class Run(ArtifactsOfRead):
                 return
             if wanted is None or row.keys() >= set(wanted):
                 yield row
+
+    def table(self, key: str, step: float | None = None, index: int = 0) -> LoggedTable:
+        """Answer a table that was logged, or the data of a plot.
+
+        Args:
+            key: What it was logged as.
+            step: As it was then; the newest without it. An INCREMENTAL table holds all rows logged up to there.
+            index: Which, where a list of tables was logged.
+
+        Example:
+            run.table("predictions").filter({"score": {"$gt": 0.5}}).group("truth", {"n": "count"}).rows()
+        """
+        source: dict[str, Any] = {"run": "/".join(quote(part, safe="") for part in self._info.path), "key": key}
+        if step is not None:
+            source["step"] = step
+        if index:
+            source["index"] = index
+        return LoggedTable(self._source, {"source": source})
 
     def history_arrow(self, keys: Sequence[str] | None = None) -> pyarrow.Table:
         """Answer the whole history as an Arrow table; null where a row has no value.

@@ -124,8 +124,16 @@ class Source(Protocol):
         """Walk the bytes of one of them, piece by piece; they are not checked."""
         ...
 
+    def blob(self, path: RunPath, digest: str) -> Iterator[bytes]:
+        """Walk the bytes of one of the run's own blobs, piece by piece; they are not checked."""
+        ...
+
     def file_url(self, path: RunPath, name: str) -> str | None:
         """Answer where the server has it, where there is one."""
+        ...
+
+    def tables(self, query: Mapping[str, Any]) -> dict[str, Any]:
+        """Answer a question over tables; see `server.tables.models`."""
         ...
 
     def edit(self, path: RunPath, changes: Mapping[str, Any]) -> None:

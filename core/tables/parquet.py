@@ -74,9 +74,12 @@ def write_rows(
         values, gaps = _joined(pieces, kind, stop - start)
         arrays[f"v{place}"] = values
         source = f"v{place}"
+        if kind == "float" and (is_nan := np.isnan(values)).any():  # DuckDB would take it for a missing value
+            arrays[f"n{place}"] = is_nan
+            source = f"CASE WHEN n{place} THEN CAST('nan' AS DOUBLE) ELSE v{place} END"
         if gaps is not None:
             arrays[f"g{place}"] = gaps
-            source = f"CASE WHEN g{place} THEN NULL ELSE v{place} END"
+            source = f"CASE WHEN g{place} THEN NULL ELSE {source} END"
         selected.append(f"{_typed(source, kind, values)} AS {quoted(field)}")
         described.append({"name": name, "type": kind, "field": field})
     is_empty = stop == start or not arrays  # DuckDB takes no table without rows or columns

@@ -22,6 +22,7 @@ from ...core.errors import StorageError
 from ..limits import (
     BODY_IDLE_SECONDS,
     MAX_BLOB_PIECE_BYTES,
+    MAX_CLAIM_BODY_BYTES,
     MAX_FORM_BODY_BYTES,
     MAX_FRAMES_BODY_BYTES,
     MAX_JSON_BODY_BYTES,
@@ -263,6 +264,7 @@ class BodyRule:
 _BLOB = re.compile(r"/api/v1/(?:blobs|runs/[^/]+/[^/]+/[^/]+/blobs)/[^/]+")
 _BLOB_RULE = BodyRule(BYTES, MAX_BLOB_PIECE_BYTES, is_streamed=True, encodings=frozenset((ZSTD,)))
 _FRAMES_RULE = BodyRule(FRAMES, MAX_FRAMES_BODY_BYTES)
+_CLAIM_RULE = BodyRule(JSON, MAX_CLAIM_BODY_BYTES)
 _JSON_RULE = BodyRule(JSON, MAX_JSON_BODY_BYTES)
 _FORM_RULE = BodyRule(JSON, MAX_FORM_BODY_BYTES)
 
@@ -273,6 +275,8 @@ def body_rule(method: str, path: str) -> BodyRule:
         return _FRAMES_RULE
     if method == "PUT" and _BLOB.fullmatch(path):
         return _BLOB_RULE
+    if path.startswith("/api/v1/artifacts/"):
+        return _CLAIM_RULE
     return _JSON_RULE if path.startswith("/api/") else _FORM_RULE
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from ...core.artifacts.catalogue import FolderCatalogue
 from ...core.blobs import FolderBlobs
 from .base import GapError, RunDetail, RunPage, RunRow, Series, Stores, StreamRow
 from .database import DamagedError
@@ -48,7 +49,14 @@ def _open(folder: Path) -> Stores:
     except BaseException:
         metrics.close()
         raise
-    return Stores(metadata, metrics, FolderBlobs(folder / "blobs"), FolderRunBlobs(folder / "runblobs"), folder)
+    return Stores(
+        metadata,
+        metrics,
+        FolderBlobs(folder / "blobs"),
+        FolderRunBlobs(folder / "runblobs"),
+        FolderCatalogue(folder / "artifacts"),
+        folder,
+    )
 
 
 __all__ = [

@@ -14,6 +14,7 @@ from typing import Any, BinaryIO, Literal, Protocol
 
 import numpy as np
 
+from ...core.artifacts.catalogue import Catalogue
 from ...core.blobs import Stored
 from ...core.errors import StorageError
 from ...core.files import NamedFile
@@ -454,6 +455,7 @@ class Stores:
         metrics: Points.
         blobs: Bytes shared by all runs: chunks of artifacts, manifests.
         run_blobs: Bytes of each run's own.
+        catalogue: Versions of artifacts.
         folder: Where they are.
     """
 
@@ -461,6 +463,7 @@ class Stores:
     metrics: MetricStore
     blobs: BlobStore
     run_blobs: RunBlobs
+    catalogue: Catalogue
     folder: Path
 
     def close(self) -> None:

@@ -23,7 +23,8 @@ reads_toml = pytest.mark.skipif(module._toml() is None, reason="no TOML parser i
 def elsewhere(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """A project folder to stand in, and notices not yet said."""
     monkeypatch.setattr(module, "_told", set())
-    monkeypatch.delenv("TRACKER_DIR", raising=False)
+    for name in ("TRACKER_DIR", "TRACKER_X_DISABLE_STATS"):
+        monkeypatch.delenv(name, raising=False)
     monkeypatch.chdir(tmp_path)
     (tmp_path / ".git").mkdir()
     return tmp_path
@@ -166,7 +167,7 @@ def test_a_value_of_another_type_is_refused(field: str, value: Any) -> None:
 def test_what_does_not_exist_is_said_once(capsys: pytest.CaptureFixture[str]) -> None:
     """And never raised about; W&B's own names with another word."""
     for _ in range(2):
-        Settings(projct="p", x_disable_stats=True, start_method="thread")
+        Settings(projct="p", x_file_stream_retry_max=3, start_method="thread")
 
     lines = capsys.readouterr().err.splitlines()
     assert len(lines) == 3

@@ -8,7 +8,7 @@ from pathlib import Path
 
 HEAVY = {
     "torch", "numpy", "pandas", "pyarrow", "sklearn", "requests", "urllib3", "fastapi", "pydantic", "starlette",
-    "uvicorn", "sqlalchemy", "click", "asyncio", "blake3", "pyfastcdc", "tracker.server", "tracker.core.cli", "tracker.integrations",
+    "uvicorn", "sqlalchemy", "click", "asyncio", "blake3", "psutil", "pynvml", "pyfastcdc", "tracker.server", "tracker.core.cli", "tracker.integrations",
 }  # fmt: skip
 
 

@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import os
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +16,23 @@ import tracker
 from tracker.core.blobs import FolderBlobs
 from tracker.core.paths import find_runs, run_blobs
 from tracker.testing import read_runs
+
+
+@contextmanager
+def serving(root: Path, cache: Path) -> Iterator[str]:
+    """Start a server that shows a folder; answer its address."""
+    process = subprocess.Popen(
+        [sys.executable, "-m", "tracker.server.run", "--root", str(root), "--port", "0"],
+        stdout=subprocess.PIPE, text=True, env={**os.environ, "TRACKER_CACHE_DIR": str(cache)},
+    )  # fmt: skip
+    assert process.stdout is not None
+    try:
+        line = process.stdout.readline()
+        yield next(word for word in line.split() if word.startswith("http"))
+    finally:
+        process.terminate()
+        process.wait(10)
+        process.stdout.close()
 
 
 class Logged:

@@ -163,6 +163,18 @@ def test_names_that_files_cannot_tell_apart(stored: Reads) -> None:
     ]
 
 
+def test_nan_is_a_number_and_none_is_missing(stored: Reads) -> None:
+    """Also in arrays that are taken as they are."""
+    table = Table(columns=[])
+    table.add_column("a", np.array([np.nan, np.inf, 1.0]))
+    table.add_column("b", [None, float("nan"), 2.0], optional=True)
+    with tracker.init(project="p", settings=QUIET) as run:
+        run.log({"t": table})
+
+    rows = stored().rows(stored().references("t")[0])
+    assert repr(rows) == "[(nan, None), (inf, nan), (1.0, 2.0)]"
+
+
 def test_an_empty_table_is_one(stored: Reads) -> None:
     with tracker.init(project="p", settings=QUIET) as run:
         run.log({"t": Table(columns=["a", "b"], dtype=[int, str])})

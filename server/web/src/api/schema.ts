@@ -4,6 +4,182 @@
  */
 
 export interface paths {
+    "/api/v1/artifacts": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /**
+         * Collections
+         * @description List the collections, by name; those of registries are under `/registries`.
+         */
+        get: operations["collections"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/v1/artifacts/{entity}/{project}/{name}": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /**
+         * Collection
+         * @description Read one collection with its versions, oldest first.
+         */
+        get: operations["collection"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        /**
+         * Edit Collection
+         * @description Change what is given of a collection.
+         */
+        patch: operations["edit_collection"];
+        trace?: never;
+    };
+    "/api/v1/artifacts/{entity}/{project}/{name}/versions": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        /**
+         * Claim
+         * @description Make the next version. The same token again answers the same version; so do the same bytes.
+         */
+        post: operations["claim"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/v1/artifacts/{entity}/{project}/{name}/{which}": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /**
+         * Version
+         * @description Read one version, by its number ("v3"), an alias, or the beginning of its digest.
+         */
+        get: operations["version"];
+        put?: never;
+        post?: never;
+        /**
+         * Delete Version
+         * @description Remove a version: its number stays taken, its bytes go when they are next cleaned up.
+         */
+        delete: operations["delete_version"];
+        options?: never;
+        head?: never;
+        /**
+         * Edit Version
+         * @description Change what is given of a version. An alias that another version has moves here.
+         */
+        patch: operations["edit_version"];
+        trace?: never;
+    };
+    "/api/v1/artifacts/{entity}/{project}/{name}/{which}/diff/{other}": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /**
+         * Diff
+         * @description Compare a version with another one of the same name: what the other has more, else and less.
+         */
+        get: operations["diff"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/v1/artifacts/{entity}/{project}/{name}/{which}/file/{path}": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /**
+         * Artifact File
+         * @description Read one file of a version, whole or a range of it. What lies elsewhere is never fetched from there.
+         */
+        get: operations["artifact_file"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/v1/artifacts/{entity}/{project}/{name}/{which}/manifest": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /**
+         * Manifest
+         * @description List what a version holds: a level with its folders summed up, or all files in order of their paths.
+         */
+        get: operations["manifest"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/v1/artifacts/{entity}/{project}/{name}/{which}/uses": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /**
+         * Uses
+         * @description List the runs that logged a version, and those that ever read it.
+         */
+        get: operations["uses"];
+        put?: never;
+        /**
+         * Use
+         * @description Take note that a run reads a version.
+         */
+        post: operations["use"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
     "/api/v1/blobs/missing": {
         parameters: {
             query?: never;
@@ -92,6 +268,26 @@ export interface paths {
         patch?: never;
         trace?: never;
     };
+    "/api/v1/lineage": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /**
+         * Lineage Of
+         * @description Walk to all that it came from, and all that came of it.
+         */
+        get: operations["lineage_of"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
     "/api/v1/projects": {
         parameters: {
             query?: never;
@@ -124,6 +320,46 @@ export interface paths {
          * @description List the keys that runs of the project have logged, or with `stream=system` those of samples of the machine.
          */
         get: operations["metrics"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/v1/registries": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /**
+         * Registries
+         * @description List the registries, by name.
+         */
+        get: operations["registries"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/v1/registries/{registry}": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /**
+         * Registry Collections
+         * @description List the collections of a registry, by name.
+         */
+        get: operations["registry_collections"];
         put?: never;
         post?: never;
         delete?: never;
@@ -352,6 +588,26 @@ export interface paths {
         patch?: never;
         trace?: never;
     };
+    "/api/v1/tables/query": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        /**
+         * Query Table
+         * @description Ask a table, or two of them joined; bounded in time, memory, rows and bytes.
+         */
+        post: operations["query_table"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
 }
 export type webhooks = Record<string, never>;
 export interface components {
@@ -363,6 +619,33 @@ export interface components {
         Acked: {
             /** Acked */
             acked: number;
+        };
+        /**
+         * Aggregate
+         * @description A number, or a value, for each group.
+         */
+        Aggregate: {
+            /**
+             * Column
+             * @description None only for `count`: of rows.
+             */
+            column?: string | number | null;
+            /**
+             * Function
+             * @enum {string}
+             */
+            function: "count" | "count_distinct" | "sum" | "mean" | "min" | "max" | "std" | "median" | "quantile" | "first" | "last";
+            /**
+             * Name
+             * @description Of the column in the answer.
+             */
+            name?: string | null;
+            /**
+             * Q
+             * @description For `quantile`.
+             * @default 0.5
+             */
+            q: number;
         };
         /**
          * Alert
@@ -377,6 +660,259 @@ export interface components {
             time_ns: number;
             /** Title */
             title: string;
+        };
+        /**
+         * Answer
+         * @description Rows of a table. A page may hold fewer rows than asked for; `more` says whether there are others behind it.
+         */
+        Answer: {
+            /**
+             * All Columns
+             * @description What the table (or the join) has, whatever was asked for.
+             */
+            all_columns: components["schemas"]["Column"][];
+            /**
+             * All Rows
+             * @description Rows of the table, or of the left one of a join.
+             */
+            all_rows: number;
+            /** Columns */
+            columns: components["schemas"]["Column"][];
+            /** Histograms */
+            histograms: components["schemas"]["Histogram"][];
+            /** Mode */
+            mode?: string | null;
+            /** More */
+            more: boolean;
+            /** Offset */
+            offset: number;
+            /**
+             * Row Ids
+             * @description Numbers of the rows in their table; `[left, right]` for a join; null for groups.
+             */
+            row_ids?: unknown[] | null;
+            /** Rows */
+            rows: unknown[][];
+            /**
+             * Step
+             * @description Where the table was logged.
+             */
+            step?: number | null;
+            /** Total */
+            total: number | null;
+        };
+        /**
+         * ArtifactTable
+         * @description A Parquet file in an artifact.
+         */
+        ArtifactTable: {
+            /**
+             * Artifact
+             * @description `entity/project/name:version`, or with an alias.
+             */
+            artifact: string;
+            /** Path */
+            path: string;
+        };
+        /**
+         * By
+         * @description Who does it. Where the server wants keys, the user is the key's name, whatever is said here.
+         */
+        By: {
+            /** Host */
+            host?: string | null;
+            /** Run */
+            run?: string | null;
+            /** User */
+            user?: string | null;
+        };
+        /**
+         * Changed
+         * @description A file that is another one in the other version.
+         */
+        Changed: {
+            /** Digest */
+            digest: string;
+            /** Other Digest */
+            other_digest: string;
+            /** Other Size */
+            other_size: number;
+            /** Path */
+            path: string;
+            /** Size */
+            size: number;
+        };
+        /**
+         * ClaimRequest
+         * @description A version whose bytes are here.
+         */
+        ClaimRequest: {
+            /**
+             * Aliases
+             * @default []
+             */
+            aliases: string[];
+            /** @default {} */
+            by: components["schemas"]["By"];
+            /**
+             * Created Ns
+             * @default 0
+             */
+            created_ns: number;
+            /** Description */
+            description?: string | null;
+            /** Digest */
+            digest: string;
+            /** Files */
+            files: number;
+            /** Manifest */
+            manifest: string;
+            /**
+             * Metadata
+             * @default {}
+             */
+            metadata: {
+                [key: string]: unknown;
+            };
+            /** Run */
+            run?: string | null;
+            /** Size */
+            size: number;
+            /**
+             * Source
+             * @description Of a registry: the version to link, `entity/project/name:vN`.
+             */
+            source?: string | null;
+            /**
+             * Tags
+             * @default []
+             */
+            tags: string[];
+            /** Token */
+            token: string;
+            /** Ttl Days */
+            ttl_days?: number | null;
+            /** Type */
+            type: string;
+        };
+        /**
+         * Collection
+         * @description All versions of one name.
+         */
+        Collection: {
+            /**
+             * Aliases
+             * @description Every alias, and the number it points at.
+             */
+            aliases: {
+                [key: string]: number;
+            };
+            /** Created Ns */
+            created_ns: number;
+            /** Description */
+            description: string | null;
+            /** Entity */
+            entity: string;
+            /** Latest */
+            latest: number | null;
+            /** Name */
+            name: string;
+            /**
+             * Path
+             * @description `entity/project/name`.
+             */
+            path: string;
+            /** Project */
+            project: string;
+            /** Size */
+            size: number;
+            /** Tags */
+            tags: string[];
+            /** Type */
+            type: string;
+            /** Updated Ns */
+            updated_ns: number;
+            /** Versions */
+            versions: number;
+        };
+        /**
+         * CollectionDetail
+         * @description A collection with its versions, oldest first, and what happened to it.
+         */
+        CollectionDetail: {
+            /**
+             * Aliases
+             * @description Every alias, and the number it points at.
+             */
+            aliases: {
+                [key: string]: number;
+            };
+            /** Created Ns */
+            created_ns: number;
+            /** Description */
+            description: string | null;
+            /** Entity */
+            entity: string;
+            /** Events */
+            events: components["schemas"]["Event"][];
+            /** Items */
+            items: components["schemas"]["Version"][];
+            /** Latest */
+            latest: number | null;
+            /** Name */
+            name: string;
+            /**
+             * Path
+             * @description `entity/project/name`.
+             */
+            path: string;
+            /** Project */
+            project: string;
+            /** Size */
+            size: number;
+            /** Tags */
+            tags: string[];
+            /** Total */
+            total: number;
+            /** Type */
+            type: string;
+            /** Updated Ns */
+            updated_ns: number;
+            /** Versions */
+            versions: number;
+        };
+        /**
+         * CollectionPatch
+         * @description What to change of a collection; what is left out stays.
+         */
+        CollectionPatch: {
+            /** @default {} */
+            by: components["schemas"]["By"];
+            /** Description */
+            description?: string | null;
+            /** Tags */
+            tags?: string[] | null;
+        };
+        /**
+         * Collections
+         * @description Collections, by name.
+         */
+        Collections: {
+            /** Collections */
+            collections: components["schemas"]["Collection"][];
+        };
+        /**
+         * Column
+         * @description A column of the answer.
+         */
+        Column: {
+            /** Name */
+            name: string | number;
+            /**
+             * Type
+             * @enum {string}
+             */
+            type: "null" | "bool" | "int" | "float" | "str" | "datetime" | "list" | "dict" | "media" | "any";
         };
         /**
          * Definition
@@ -397,6 +933,22 @@ export interface components {
             summary?: string[] | null;
         };
         /**
+         * Diff
+         * @description What the other version has more, else and less; lists are cut where they are long, counts are not.
+         */
+        Diff: {
+            /** Added */
+            added: components["schemas"]["File"][];
+            /** Changed */
+            changed: components["schemas"]["Changed"][];
+            /** Counts */
+            counts: {
+                [key: string]: number;
+            };
+            /** Removed */
+            removed: components["schemas"]["File"][];
+        };
+        /**
          * Digests
          * @description Blobs, by what their bytes are.
          */
@@ -411,6 +963,31 @@ export interface components {
         Error: {
             /** Detail */
             detail: string;
+        };
+        /**
+         * Event
+         * @description Something that happened to a collection.
+         */
+        Event: {
+            /** Action */
+            action: string;
+            /** Host */
+            host: string | null;
+            /** Name */
+            name: string | null;
+            /**
+             * Previous
+             * @description Of an alias: the number it pointed at before.
+             */
+            previous: number | null;
+            /** Run */
+            run: string | null;
+            /** Time Ns */
+            time_ns: number;
+            /** User */
+            user: string | null;
+            /** Version */
+            version: number | null;
         };
         /**
          * Exit
@@ -429,6 +1006,53 @@ export interface components {
             time_ns?: number | null;
             /** Traceback */
             traceback?: string | null;
+        };
+        /**
+         * File
+         * @description A file, a link or a reference in a version.
+         */
+        File: {
+            /**
+             * Digest
+             * @description BLAKE3 of its bytes; empty where that is not known.
+             */
+            digest: string;
+            /**
+             * Link
+             * @description What a symbolic link points to.
+             */
+            link: string | null;
+            /** Path */
+            path: string;
+            /**
+             * Reference
+             * @description Where the bytes lie that are not kept here.
+             */
+            reference: string | null;
+            /** Size */
+            size: number;
+        };
+        /**
+         * Folder
+         * @description A folder in a version, and all that is below it.
+         */
+        Folder: {
+            /** Files */
+            files: number;
+            /** Path */
+            path: string;
+            /** Size */
+            size: number;
+        };
+        /**
+         * Group
+         * @description Rows made one where they are equal in some columns.
+         */
+        Group: {
+            /** Aggregates */
+            aggregates?: components["schemas"]["Aggregate"][];
+            /** By */
+            by?: (string | number)[];
         };
         /**
          * Health
@@ -463,6 +1087,137 @@ export interface components {
              * @description Bytes that are here: where the next piece begins.
              */
             held: number;
+        };
+        /**
+         * Histogram
+         * @description How the values of a column are spread.
+         *
+         *     Numbers and times have `edges`, one more than `counts`; what else there is has its most frequent `values`.
+         */
+        Histogram: {
+            /** Column */
+            column: string | number;
+            /** Counts */
+            counts: number[];
+            /** Distinct */
+            distinct?: number | null;
+            /** Edges */
+            edges?: unknown[] | null;
+            /** Missing */
+            missing: number;
+            /**
+             * Nan
+             * @default 0
+             */
+            nan: number;
+            /**
+             * Neginf
+             * @default 0
+             */
+            neginf: number;
+            /**
+             * Posinf
+             * @default 0
+             */
+            posinf: number;
+            /**
+             * Type
+             * @enum {string}
+             */
+            type: "null" | "bool" | "int" | "float" | "str" | "datetime" | "list" | "dict" | "media" | "any";
+            /** Values */
+            values?: unknown[] | null;
+        };
+        /**
+         * HistogramOf
+         * @description Of one column, over all rows that the filter leaves.
+         */
+        HistogramOf: {
+            /**
+             * Bins
+             * @default 20
+             */
+            bins: number;
+            /** Column */
+            column: string | number;
+        };
+        /**
+         * Join
+         * @description Two tables, matched by their keys.
+         */
+        Join: {
+            /**
+             * How
+             * @default inner
+             * @enum {string}
+             */
+            how: "inner" | "left" | "outer";
+            /**
+             * Labels
+             * @description What stands before the names of columns that are no key: `left.score`.
+             * @default [
+             *       "left",
+             *       "right"
+             *     ]
+             */
+            labels: [
+                string,
+                string
+            ];
+            /** Left */
+            left: components["schemas"]["RunTable"] | components["schemas"]["ArtifactTable"];
+            /**
+             * On
+             * @description Columns: one name for both sides, or one for each.
+             */
+            on: (string | number | [
+                string | number,
+                string | number
+            ])[];
+            /** Right */
+            right: components["schemas"]["RunTable"] | components["schemas"]["ArtifactTable"];
+        };
+        /**
+         * Lineage
+         * @description What runs made and read, as a graph.
+         */
+        Lineage: {
+            /**
+             * Cut
+             * @description Whether there is more than was looked at.
+             */
+            cut: boolean;
+            /** Edges */
+            edges: components["schemas"]["Link"][];
+            /** Nodes */
+            nodes: components["schemas"]["Node"][];
+        };
+        /**
+         * Link
+         * @description From what was there first to what came of it.
+         */
+        Link: {
+            /** Source */
+            source: string;
+            /** Target */
+            target: string;
+            /** Use */
+            use: string;
+        };
+        /**
+         * Listing
+         * @description A part of what a version holds.
+         */
+        Listing: {
+            /** Files */
+            files: components["schemas"]["File"][];
+            /** Folders */
+            folders: components["schemas"]["Folder"][];
+            /**
+             * Total
+             * @description Folders and files that match.
+             */
+            total: number;
         };
         /**
          * Metric
@@ -541,6 +1296,54 @@ export interface components {
             files: components["schemas"]["NamedFile"][];
         };
         /**
+         * Node
+         * @description A run or a version in a lineage.
+         */
+        Node: {
+            /** Aliases */
+            aliases: string[];
+            /** Deleted */
+            deleted: boolean;
+            /** Depth */
+            depth: number;
+            /** Kind */
+            kind: string;
+            /**
+             * Name
+             * @description Of a run, for people.
+             */
+            name: string | null;
+            /** Path */
+            path: string;
+            /** Size */
+            size: number;
+            /**
+             * State
+             * @description Of a run.
+             */
+            state: string | null;
+            /** Type */
+            type: string;
+        };
+        /**
+         * NotWhole
+         * @description Blobs that a version needs and the server has not.
+         */
+        NotWhole: {
+            /**
+             * Count
+             * @description How many they are in all.
+             */
+            count: number;
+            /** Detail */
+            detail: string;
+            /**
+             * Missing
+             * @description A thousand at most.
+             */
+            missing: string[];
+        };
+        /**
          * Project
          * @description A project and its runs, counted by state.
          */
@@ -565,6 +1368,63 @@ export interface components {
         Projects: {
             /** Projects */
             projects: components["schemas"]["Project"][];
+        };
+        /**
+         * Query
+         * @description What is asked of a table. Either `source` or `join` says which.
+         */
+        Query: {
+            /** Columns */
+            columns?: (string | number)[] | null;
+            /**
+             * Filter
+             * @description As for runs: `{"score": {"$gt": 0.5}, "guess": {"$ne": {"$column": "truth"}}}`.
+             */
+            filter?: {
+                [key: string]: unknown;
+            } | null;
+            group?: components["schemas"]["Group"] | null;
+            /** Histograms */
+            histograms?: components["schemas"]["HistogramOf"][];
+            join?: components["schemas"]["Join"] | null;
+            /**
+             * Limit
+             * @default 100
+             */
+            limit: number;
+            /**
+             * Offset
+             * @default 0
+             */
+            offset: number;
+            /** Sort */
+            sort?: components["schemas"]["Sort"][];
+            /** Source */
+            source?: components["schemas"]["RunTable"] | components["schemas"]["ArtifactTable"] | null;
+            /**
+             * Total
+             * @description Whether to count all rows that match.
+             * @default true
+             */
+            total: boolean;
+        };
+        /**
+         * Registries
+         * @description Registries, by name.
+         */
+        Registries: {
+            /** Registries */
+            registries: components["schemas"]["Registry"][];
+        };
+        /**
+         * Registry
+         * @description A registry and how many collections it has.
+         */
+        Registry: {
+            /** Collections */
+            collections: number;
+            /** Name */
+            name: string;
         };
         /**
          * Run
@@ -739,6 +1599,30 @@ export interface components {
             tags?: string[] | null;
         };
         /**
+         * RunTable
+         * @description A table that a run has logged, or the data of one of its plots.
+         */
+        RunTable: {
+            /**
+             * Index
+             * @description Which, where a list of tables was logged.
+             * @default 0
+             */
+            index: number;
+            /** Key */
+            key: string;
+            /**
+             * Run
+             * @description The run's path: `entity/project/id`, each part percent-encoded.
+             */
+            run: string;
+            /**
+             * Step
+             * @description As it was then: the last one logged up to it. The newest without it.
+             */
+            step?: number | null;
+        };
+        /**
          * Runs
          * @description A page of runs; `total` counts all that match.
          */
@@ -783,6 +1667,19 @@ export interface components {
             x: string;
         };
         /**
+         * Sort
+         * @description An order; missing values come last.
+         */
+        Sort: {
+            /** Column */
+            column: string | number;
+            /**
+             * Descending
+             * @default false
+             */
+            descending: boolean;
+        };
+        /**
          * Stream
          * @description One writing process of a run.
          */
@@ -811,6 +1708,153 @@ export interface components {
             /** Restore */
             restore: string;
         };
+        /**
+         * Use
+         * @description A run that read a version.
+         */
+        Use: {
+            /** Host */
+            host: string | null;
+            /** Run */
+            run: string;
+            /** Time Ns */
+            time_ns: number;
+            /** Use As */
+            use_as: string | null;
+            /** User */
+            user: string | null;
+        };
+        /**
+         * UseRequest
+         * @description A run reads a version.
+         */
+        UseRequest: {
+            /** @default {} */
+            by: components["schemas"]["By"];
+            /** Run */
+            run: string;
+            /** Use As */
+            use_as?: string | null;
+        };
+        /**
+         * Version
+         * @description A version of an artifact. Its bytes and its number never change; aliases, tags and texts may.
+         */
+        Version: {
+            /** Aliases */
+            aliases: string[];
+            /** Created Ns */
+            created_ns: number;
+            /** Deleted */
+            deleted: boolean;
+            /** Description */
+            description: string | null;
+            /**
+             * Digest
+             * @description Of paths and contents: equal for the same files.
+             */
+            digest: string;
+            /** Entity */
+            entity: string;
+            /** Files */
+            files: number;
+            /** Host */
+            host: string | null;
+            /**
+             * Manifest
+             * @description The blob that lists the files.
+             */
+            manifest: string;
+            /** Metadata */
+            metadata: {
+                [key: string]: unknown;
+            };
+            /** Name */
+            name: string;
+            /**
+             * Path
+             * @description `entity/project/name:vN`.
+             */
+            path: string;
+            /** Project */
+            project: string;
+            /**
+             * Run
+             * @description The run that made it, `entity/project/id`.
+             */
+            run: string | null;
+            /**
+             * Size
+             * @description Bytes of all files.
+             */
+            size: number;
+            /**
+             * Source
+             * @description Of a registry: the version it stands for.
+             */
+            source: string | null;
+            /** Tags */
+            tags: string[];
+            /** Token */
+            token: string;
+            /** Ttl Days */
+            ttl_days: number | null;
+            /** Type */
+            type: string;
+            /** User */
+            user: string | null;
+            /** Version */
+            version: number;
+        };
+        /**
+         * VersionPatch
+         * @description What to change of a version; what is left out stays.
+         */
+        VersionPatch: {
+            /**
+             * Add Aliases
+             * @default []
+             */
+            add_aliases: string[];
+            /**
+             * Add Tags
+             * @default []
+             */
+            add_tags: string[];
+            /** @default {} */
+            by: components["schemas"]["By"];
+            /** Description */
+            description?: string | null;
+            /**
+             * Metadata
+             * @description In place of what there was.
+             */
+            metadata?: {
+                [key: string]: unknown;
+            } | null;
+            /**
+             * Remove Aliases
+             * @default []
+             */
+            remove_aliases: string[];
+            /**
+             * Remove Tags
+             * @default []
+             */
+            remove_tags: string[];
+            /** Ttl Days */
+            ttl_days?: number | null;
+        };
+        /**
+         * VersionUses
+         * @description The runs that logged a version, the first one first, and those that read it.
+         */
+        VersionUses: {
+            /** Made By */
+            made_by: string[];
+            /** Uses */
+            uses: components["schemas"]["Use"][];
+        };
     };
     responses: never;
     parameters: never;
@@ -820,6 +1864,565 @@ export interface components {
 }
 export type $defs = Record<string, never>;
 export interface operations {
+    collections: {
+        parameters: {
+            query?: {
+                entity?: string | null;
+                project?: string | null;
+                type?: string | null;
+            };
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description Successful Response */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Collections"];
+                };
+            };
+            /** @description Not Found */
+            404: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Error"];
+                };
+            };
+            /** @description Unprocessable Entity */
+            422: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Error"];
+                };
+            };
+        };
+    };
+    collection: {
+        parameters: {
+            query?: {
+                limit?: number;
+                offset?: number;
+                /** @description Also what happened to it. */
+                history?: boolean;
+            };
+            header?: never;
+            path: {
+                entity: string;
+                project: string;
+                name: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description Successful Response */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["CollectionDetail"];
+                };
+            };
+            /** @description Not Found */
+            404: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Error"];
+                };
+            };
+            /** @description Unprocessable Entity */
+            422: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Error"];
+                };
+            };
+        };
+    };
+    edit_collection: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                entity: string;
+                project: string;
+                name: string;
+            };
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                "application/json": components["schemas"]["CollectionPatch"];
+            };
+        };
+        responses: {
+            /** @description Successful Response */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Collection"];
+                };
+            };
+            /** @description Not Found */
+            404: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Error"];
+                };
+            };
+            /** @description Unprocessable Entity */
+            422: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Error"];
+                };
+            };
+        };
+    };
+    claim: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                entity: string;
+                project: string;
+                name: string;
+            };
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                "application/json": components["schemas"]["ClaimRequest"];
+            };
+        };
+        responses: {
+            /** @description Successful Response */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Version"];
+                };
+            };
+            /** @description Not Found */
+            404: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Error"];
+                };
+            };
+            /** @description Blobs of it are not here. */
+            409: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["NotWhole"];
+                };
+            };
+            /** @description Unprocessable Entity */
+            422: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Error"];
+                };
+            };
+        };
+    };
+    version: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                which: string;
+                entity: string;
+                project: string;
+                name: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description Successful Response */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Version"];
+                };
+            };
+            /** @description Not Found */
+            404: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Error"];
+                };
+            };
+            /** @description Unprocessable Entity */
+            422: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Error"];
+                };
+            };
+        };
+    };
+    delete_version: {
+        parameters: {
+            query?: {
+                /** @description Also where an alias other than latest points at it. */
+                delete_aliases?: boolean;
+                user?: string | null;
+                host?: string | null;
+            };
+            header?: never;
+            path: {
+                which: string;
+                entity: string;
+                project: string;
+                name: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description Successful Response */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Version"];
+                };
+            };
+            /** @description Not Found */
+            404: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Error"];
+                };
+            };
+            /** @description Unprocessable Entity */
+            422: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Error"];
+                };
+            };
+        };
+    };
+    edit_version: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                which: string;
+                entity: string;
+                project: string;
+                name: string;
+            };
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                "application/json": components["schemas"]["VersionPatch"];
+            };
+        };
+        responses: {
+            /** @description Successful Response */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Version"];
+                };
+            };
+            /** @description Not Found */
+            404: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Error"];
+                };
+            };
+            /** @description Unprocessable Entity */
+            422: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Error"];
+                };
+            };
+        };
+    };
+    diff: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                other: string;
+                which: string;
+                entity: string;
+                project: string;
+                name: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description Successful Response */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Diff"];
+                };
+            };
+            /** @description Not Found */
+            404: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Error"];
+                };
+            };
+            /** @description Unprocessable Entity */
+            422: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Error"];
+                };
+            };
+        };
+    };
+    artifact_file: {
+        parameters: {
+            query?: {
+                /** @description What they are, as file names end; sets the type, from a list. */
+                format?: string | null;
+            };
+            header?: never;
+            path: {
+                path: string;
+                which: string;
+                entity: string;
+                project: string;
+                name: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description Successful Response */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/octet-stream": string;
+                };
+            };
+            /** @description Not Found */
+            404: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Error"];
+                };
+            };
+            /** @description Unprocessable Entity */
+            422: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Error"];
+                };
+            };
+        };
+    };
+    manifest: {
+        parameters: {
+            query?: {
+                /** @description Only what is below this folder. */
+                prefix?: string;
+                /** @description All files below, not the next level alone. */
+                flat?: boolean;
+                limit?: number;
+                offset?: number;
+            };
+            header?: never;
+            path: {
+                which: string;
+                entity: string;
+                project: string;
+                name: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description Successful Response */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Listing"];
+                };
+            };
+            /** @description Not Found */
+            404: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Error"];
+                };
+            };
+            /** @description Unprocessable Entity */
+            422: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Error"];
+                };
+            };
+        };
+    };
+    uses: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                which: string;
+                entity: string;
+                project: string;
+                name: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description Successful Response */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["VersionUses"];
+                };
+            };
+            /** @description Not Found */
+            404: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Error"];
+                };
+            };
+            /** @description Unprocessable Entity */
+            422: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Error"];
+                };
+            };
+        };
+    };
+    use: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                which: string;
+                entity: string;
+                project: string;
+                name: string;
+            };
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                "application/json": components["schemas"]["UseRequest"];
+            };
+        };
+        responses: {
+            /** @description Successful Response */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["VersionUses"];
+                };
+            };
+            /** @description Not Found */
+            404: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Error"];
+                };
+            };
+            /** @description Unprocessable Entity */
+            422: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Error"];
+                };
+            };
+        };
+    };
     missing_blobs: {
         parameters: {
             query?: never;
@@ -1101,6 +2704,54 @@ export interface operations {
             };
         };
     };
+    lineage_of: {
+        parameters: {
+            query?: {
+                /** @description Where to begin: `entity/project/id`, each part encoded. */
+                run?: string | null;
+                /** @description Where to begin: `entity/project/name:v3`. */
+                artifact?: string | null;
+                /** @description Steps; a run to its artifact is one. */
+                depth?: number | null;
+                direction?: "both" | "up" | "down";
+                /** @description Nodes at most. */
+                limit?: number;
+            };
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description Successful Response */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Lineage"];
+                };
+            };
+            /** @description Not Found */
+            404: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Error"];
+                };
+            };
+            /** @description Unprocessable Entity */
+            422: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Error"];
+                };
+            };
+        };
+    };
     projects: {
         parameters: {
             query?: never;
@@ -1160,6 +2811,84 @@ export interface operations {
                 };
                 content: {
                     "application/json": components["schemas"]["Metrics"];
+                };
+            };
+            /** @description Not Found */
+            404: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Error"];
+                };
+            };
+            /** @description Unprocessable Entity */
+            422: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Error"];
+                };
+            };
+        };
+    };
+    registries: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description Successful Response */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Registries"];
+                };
+            };
+            /** @description Not Found */
+            404: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Error"];
+                };
+            };
+            /** @description Unprocessable Entity */
+            422: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Error"];
+                };
+            };
+        };
+    };
+    registry_collections: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                registry: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description Successful Response */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Collections"];
                 };
             };
             /** @description Not Found */
@@ -1901,6 +3630,48 @@ export interface operations {
             };
             /** @description Service Unavailable */
             503: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Error"];
+                };
+            };
+        };
+    };
+    query_table: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                "application/json": components["schemas"]["Query"];
+            };
+        };
+        responses: {
+            /** @description Successful Response */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Answer"];
+                };
+            };
+            /** @description Not Found */
+            404: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Error"];
+                };
+            };
+            /** @description Unprocessable Entity */
+            422: {
                 headers: {
                     [name: string]: unknown;
                 };

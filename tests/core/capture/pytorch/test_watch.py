@@ -16,6 +16,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
+from torch.nn.modules import module as modules
 from torch.optim import optimizer as optimizers
 
 import tracker
@@ -494,8 +495,9 @@ def test_a_step_of_the_run_is_not_used_up(run: Run, rows: Rows) -> None:
 def hooks_of(model: nn.Module) -> list[Any]:
     """Answer every hook that modules, parameters and optimizers have."""
     found: list[Any] = [*optimizers._global_optimizer_pre_hooks, *optimizers._global_optimizer_post_hooks]
-    for module in model.modules():
-        for name, value in vars(module).items():
+    found += list(modules._global_forward_hooks)
+    for inner in model.modules():
+        for name, value in vars(inner).items():
             if "hooks" in name:
                 found += list(value or ())
     for one in model.parameters():
@@ -521,10 +523,33 @@ def test_nothing_is_left_behind(run: Run, rows: Rows, end: str) -> None:
         del model, optimizer
         gc.collect()
         model = net()
+        assert torch_hooks._watched == []
+        run.finish()  # torch may be going through its hooks when a model dies
 
     assert hooks_of(model) == []
     assert torch_hooks._watched == []
     assert len(rows()) == 1
+
+
+def test_a_model_may_die_while_torch_goes_through_its_hooks(run: Run) -> None:
+    """Hooks of others come before and behind ours; taking ours away then would have torch raise."""
+    held = [net()]
+    optimizer = torch.optim.SGD([nn.Parameter(torch.ones(2))], lr=0.1)
+
+    def drop(*_: Any) -> None:
+        held.clear()
+        gc.collect()
+
+    run.watch(held[0], log_freq=1)
+    first = optimizers.register_optimizer_step_pre_hook(drop)
+    second = optimizers.register_optimizer_step_pre_hook(lambda *_: None)
+    optimizer.step()
+    first.remove()
+    second.remove()
+
+    assert torch_hooks._watched == []
+    run.unwatch()
+    assert hooks_of(net()) == []
 
 
 def test_the_model_is_not_kept_alive(run: Run) -> None:
@@ -605,10 +630,13 @@ def test_a_fault_of_ours_does_not_reach_training(
         model = net()
         run.watch(model, log_freq=1)
         optimizer = torch.optim.SGD(model.parameters(), lr=0.1)
+        other = optimizers.register_optimizer_step_pre_hook(lambda *_: None)
         for _ in range(4):
             backward(model)
             optimizer.step()
-        assert hooks_of(model) == []
+        other.remove()
+        assert torch_hooks._watched == []
+    assert hooks_of(model) == []
 
     said = caplog.text
     assert said.count("a step of a watched model was not recorded (ZeroDivisionError: division by zero).") == 1
