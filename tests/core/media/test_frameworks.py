@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import threading
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -184,24 +185,36 @@ def test_a_tensor_on_a_device_is_not_waited_for(tmp_path: Any, monkeypatch: pyte
 
 
 @pytest.mark.gpu
-def test_images_on_a_real_gpu(log: Log) -> None:
-    """What was on the device when the image was made is what is kept, though it is written over right after."""
+def test_images_on_a_real_gpu(tmp_path: Path) -> None:
+    """Nothing waits for it, and what was there when the image was made is kept, though it is written over right after."""
     torch = pytest.importorskip("torch")
     if not torch.cuda.is_available():
         pytest.skip("no GPU")
     tensor = torch.from_numpy(RGB.transpose(2, 0, 1).copy()).cuda()
-    images = []
-    for _ in range(20):
-        images.append(tracker.Image(tensor))
-        tensor.zero_()
-        tensor.copy_(torch.from_numpy(RGB.transpose(2, 0, 1).copy()))
-    half = tracker.Image((tensor / 255).to(torch.bfloat16))
-    sound = tracker.Audio(torch.zeros(2, 1000, device="cuda"), sample_rate=8)
-    logged = log({"gallery": images, "half": half, "histogram": tracker.Histogram(tensor), "sound": sound})
+    same, other = tensor.clone(), torch.zeros_like(tensor)
+    with tracker.init(project="media", dir=tmp_path) as run:
+        run.log({"first": tracker.Image(tensor)})  # what is only done once may wait
+        torch.cuda.synchronize()
+        torch.cuda.set_sync_debug_mode("error")
+        try:
+            for step in range(50):
+                torch.cuda._sleep(1_000_000)  # the device is behind
+                run.log({"image": tracker.Image(tensor), "loss": tensor[0, 0, 0], "step": step})
+                tensor.copy_(other)
+                tensor.copy_(same)
+            half = tracker.Image((tensor / 255).to(torch.bfloat16))
+            sound = tracker.Audio(torch.zeros(2, 1000, device="cuda"), sample_rate=8)
+            run.log({"half": half, "histogram": tracker.Histogram(tensor), "sound": sound})
+        finally:
+            torch.cuda.set_sync_debug_mode("default")
+    logged = Logged(tmp_path)
 
-    for reference in logged.value("gallery"):
+    images = [row["image"] for row in logged.rows if "image" in row]
+    assert len(images) == 50
+    for reference in images:
         with Pillow.open(io.BytesIO(logged.bytes_of(reference))) as image:
             assert np.array_equal(np.asarray(image), RGB)
+    assert [row["loss"] for row in logged.rows if "loss" in row] == [RGB[0, 0, 0]] * 50
     assert np.abs(pixels(logged, "half").astype(int) - RGB).max() <= 1
     assert sum(logged.value("histogram")["values"]) == RGB.size
     assert logged.value("sound")["channels"] == 2
