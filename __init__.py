@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any
 from tracker.core.init import init as init
 
 if TYPE_CHECKING:
+    from tracker.core import plot as plot
     from tracker.core.artifacts.artifact import Artifact as Artifact
     from tracker.core.artifacts.artifact import ArtifactTTL as ArtifactTTL
     from tracker.core.artifacts.of_current import link_artifact as link_artifact
@@ -49,6 +50,7 @@ if TYPE_CHECKING:
     from tracker.core.media.text import Markdown as Markdown
     from tracker.core.media.text import Text as Text
     from tracker.core.media.video import Video as Video
+    from tracker.core.plot import plot_table as plot_table
     from tracker.core.query import Api as Api
     from tracker.core.run import Run as Run
     from tracker.core.settings import Settings as Settings
@@ -86,6 +88,7 @@ _NAMES = {
     "Settings": "settings",
     "Api": "query",
     "Table": "tables",
+    "plot_table": "plot",
     "JoinedTable": "tables",
     "Classes": "media.annotations",
     "Image": "media.image",
@@ -105,7 +108,7 @@ _NAMES = {
     "TransportError": "errors",
 }
 
-__all__ = ["__version__", "config", "init", "run", "summary", *_NAMES]
+__all__ = ["__version__", "config", "init", "plot", "run", "summary", *_NAMES]
 
 
 def __getattr__(name: str) -> Any:
@@ -113,6 +116,10 @@ def __getattr__(name: str) -> Any:
         from tracker.core.current import current, needed
 
         return current() if name == "run" else getattr(needed(name), name)
+    if name == "plot":  # a module
+        from tracker.core import plot
+
+        return plot
     if name not in _NAMES:
         raise AttributeError(f"module 'tracker' has no attribute {name!r}")
     from importlib import import_module
