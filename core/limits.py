@@ -83,6 +83,8 @@ PACK_WORTH = 0.9  # packed to more than this, bytes are kept as they are
 MIN_PACK_BYTES = 256  # a file takes a block of the disk anyway
 TOUCH_INTERVAL_SECONDS = 3600.0  # how old the time of a blob in use may grow; `tracker gc` spares younger ones
 SYNC_ONE_BY_ONE = 16  # new files; beyond, the file system is asked once for all it holds
+MAX_FRESH_BLOBS = 10_000  # remembered until they are synced; beyond, the file system is asked for all
+FOREIGN_MARK_SECONDS = 3600.0  # another machine that has not synced its blobs for so long was switched off
 DRAFT_KEEP_SECONDS = 7 * 86_400.0  # half-arrived blobs, and drafts of another machine
 
 # --- tables -----------------------------------------------------------------------------

@@ -66,6 +66,7 @@ class _Storing:
 
     def run(self) -> Manifest:
         try:
+            self._blobs.recover()
             self._snapshot.settle()
             self._snapshot.clone_linked()
             for held in self._snapshot.files:

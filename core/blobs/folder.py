@@ -18,15 +18,16 @@ from pathlib import Path
 from typing import BinaryIO, NamedTuple
 
 from ..errors import DamagedBlob, FormatError, OffsetError, StorageError
-from ..limits import DRAFT_KEEP_SECONDS, TOUCH_INTERVAL_SECONDS
+from ..limits import DRAFT_KEEP_SECONDS, MAX_FRESH_BLOBS, TOUCH_INTERVAL_SECONDS
 from ..paths import host_mark
 from ..processes import is_alive
 from . import packing
 from .digests import check_digest, digest_of, is_digest, new_digest
-from .syncing import sync_files
+from .syncing import Unsynced, sync_files
 
 _PACKED = ".zst"
 _PIECE_BYTES = 1 << 20
+_ANY_BYTES = 2**62
 _DRAFTS = ".drafts"
 _ARRIVING = ".arriving"
 _DAMAGED = ".damaged"
@@ -54,7 +55,13 @@ class FolderBlobs:
         self.folder = folder
         self._lock = threading.Lock()
         self._fresh: dict[Path, None] = {}  # named, and not known to be on disk
+        self._is_overfull = False  # there are more of them
+        self._naming = 0  # that are being named this moment
+        self._unsynced = Unsynced(folder)
+        self._is_recovered = False
+        self._recovering = threading.Lock()
         self._made: set[Path] = set()
+        self._pid = 0
         self._mark = ""
         self._count = 0
 
@@ -73,6 +80,7 @@ class FolderBlobs:
         Raises:
             StorageError: The folder cannot be written, or the bytes have another digest than the one announced.
         """
+        self.recover()
         if isinstance(source, (bytes, bytearray, memoryview)):
             return self._put_bytes(source, digest, compress)
         with self._refusing():
@@ -103,6 +111,7 @@ class FolderBlobs:
         Raises:
             StorageError: It cannot be read, the folder cannot be written, or the digest is another one.
         """
+        self.recover()
         try:
             with open(path, "rb") as source:
                 if not move:
@@ -146,6 +155,7 @@ class FolderBlobs:
         Raises:
             StorageError: They are no such frame, or unfold to other bytes, or to more; or they cannot be written.
         """
+        self.recover()
         with self._refusing():
             name, fd = self._draft()
             try:
@@ -174,13 +184,18 @@ class FolderBlobs:
         """
         with self._lock:
             fresh, self._fresh = self._fresh, {}
-        if not fresh:
+            is_overfull, self._is_overfull = self._is_overfull, False
+        if not fresh and not is_overfull:
             return
         try:
-            sync_files(self.folder, list(fresh))
+            sync_files(self.folder, None if is_overfull else list(fresh))
+            with self._lock:
+                if not (self._fresh or self._is_overfull or self._naming):  # nothing was put meanwhile
+                    self._unsynced.end()
         except OSError as error:
             with self._lock:
                 self._fresh = {**fresh, **self._fresh}
+                self._is_overfull = self._is_overfull or is_overfull
             raise _storage_error(f"the disk does not confirm what was written to {self.folder}", error) from error
 
     def remove(self, digest: str) -> None:
@@ -197,6 +212,7 @@ class FolderBlobs:
 
     def missing(self, digests: Iterable[str]) -> list[str]:
         """Answer those that are not kept, each once, in the order given."""
+        self.recover()
         return [digest for digest in dict.fromkeys(digests) if not self.has(digest)]
 
     def open(self, digest: str) -> BinaryIO:
@@ -306,6 +322,7 @@ class FolderBlobs:
         Raises:
             StorageError: The bytes have another digest; they are gone, so that they can be sent anew.
         """
+        self.recover()
         if self.has(digest):
             self._again(digest)
             _remove(self._arriving(digest))
@@ -318,6 +335,27 @@ class FolderBlobs:
                 if not isinstance(error.__cause__, FileNotFoundError):
                     _remove(path)
                 raise
+
+    # --- after a power cut --------------------------------------------------------------
+
+    def recover(self) -> None:
+        """Check what a power cut may have damaged, and set that aside, once; whatever puts or asks does it first."""
+        if not self._is_recovered:
+            self._recover()
+
+    def _recover(self) -> None:
+        with self._recovering:
+            if self._is_recovered:  # by another thread, meanwhile
+                return
+            since, marks = self._unsynced.suspect_since()
+            if since is not None:
+                for stored in list(self.walk()):
+                    if stored.mtime >= since:
+                        with contextlib.suppress(FileNotFoundError):
+                            self._check_whole(stored)
+                for mark in marks:
+                    mark.unlink(missing_ok=True)
+            self._is_recovered = True
 
     # --- cleaning -----------------------------------------------------------------------
 
@@ -376,14 +414,20 @@ class FolderBlobs:
     def _name(self, draft: Path, digest: str, is_packed: bool) -> None:
         target = self.folder / digest[:2] / (digest + _PACKED if is_packed else digest)
         self._make(target.parent)
+        with self._lock:
+            self._own()
+            self._unsynced.begin()
+            self._naming += 1
         try:
             os.replace(draft, target)
         except PermissionError:
             if not self.has(digest):  # Windows: another has put it, and somebody reads it just now
                 raise
             _remove(draft)
-        with self._lock:
-            self._fresh[target] = None
+        finally:
+            with self._lock:
+                self._naming -= 1
+            self._note_fresh(target)
 
     def _again(self, digest: str) -> None:
         """Note that a blob is used again."""
@@ -392,8 +436,38 @@ class FolderBlobs:
         if age > TOUCH_INTERVAL_SECONDS:
             os.utime(path)
         else:  # perhaps another process has put it, and not synced it yet
-            with self._lock:
+            self._note_fresh(path)
+
+    def _check_whole(self, stored: Stored) -> None:
+        with open(stored.path, "rb") as file:
+            try:
+                if stored.path.suffix == _PACKED:
+                    found = packing.digest_of_packed(file, _ANY_BYTES)
+                else:
+                    found = _digest_of_file(file)
+            except FormatError:
+                found = ""
+        if found != stored.digest:
+            self._set_aside(stored.path)
+
+    def _note_fresh(self, path: Path) -> None:
+        with self._lock:
+            self._own()
+            self._unsynced.begin()
+            if len(self._fresh) < MAX_FRESH_BLOBS:
                 self._fresh[path] = None
+            else:
+                self._is_overfull = self._is_overfull or path not in self._fresh
+
+    def _own(self) -> None:
+        """Begin anew in a forked child: what its parent has put is for the parent to sync."""
+        if self._pid != os.getpid():
+            self._pid = os.getpid()
+            self._mark = f"{host_mark()}-{self._pid}-{os.urandom(4).hex()}"
+            self._fresh = {}
+            self._is_overfull = False
+            self._naming = 0
+            self._unsynced.forget()
 
     def _set_aside(self, path: Path) -> None:
         with contextlib.suppress(OSError):
@@ -409,8 +483,7 @@ class FolderBlobs:
 
     def _draft(self) -> tuple[Path, int]:
         with self._lock:
-            if not self._mark or self._mark.split("-")[-2] != str(os.getpid()):  # a forked child has its own
-                self._mark = f"{host_mark()}-{os.getpid()}-{os.urandom(4).hex()}"
+            self._own()
             self._count += 1
             name = f"{self._mark}-{self._count}"
         folder = self.folder / _DRAFTS

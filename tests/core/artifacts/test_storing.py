@@ -8,7 +8,7 @@ import threading
 from pathlib import Path
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tracker.core.artifacts.cutting import average_bytes
@@ -221,6 +221,7 @@ NAMES = st.text("ab", min_size=1, max_size=3)
 SIZES = st.sampled_from([0, 1, 99, 1000, 1001, 4096, 20_000]) | st.integers(0, 60_000)
 
 
+@settings(max_examples=25)
 @given(st.dictionaries(NAMES, st.tuples(SIZES, st.integers(0, 3)), max_size=12), st.data())
 def test_any_versions_come_back(
     tmp_path_factory: pytest.TempPathFactory, made: dict[str, tuple[int, int]], data: st.DataObject

@@ -5,6 +5,8 @@ from __future__ import annotations
 import io
 import os
 import random
+import subprocess
+import sys
 import time
 from pathlib import Path
 
@@ -25,7 +27,9 @@ def blobs(tmp_path: Path) -> FolderBlobs:
 
 
 def files(blobs: FolderBlobs) -> list[str]:
-    return sorted(path.name for path in blobs.folder.rglob("*") if path.is_file())
+    """All but the mark of what is not synced."""
+    found = [path for path in blobs.folder.rglob("*") if path.is_file() and path.parent.name != ".unsynced"]
+    return sorted(path.name for path in found)
 
 
 @pytest.mark.parametrize("compress", [None, True, False])
@@ -184,6 +188,148 @@ def test_synced(blobs: FolderBlobs, many: int) -> None:
     blobs.sync()
 
     assert blobs.missing(digests) == digests[:1]
+
+
+def marks(blobs: FolderBlobs) -> list[Path]:
+    return sorted((blobs.folder / ".unsynced").glob("*"))
+
+
+def test_a_mark_lies_there_while_something_is_not_synced(blobs: FolderBlobs) -> None:
+    """Of this start of the machine and this process; gone with the sync, and laid again for what comes then."""
+    for data in (b"one", b"two"):
+        blobs.put(data)
+        blobs.put(data + b"!")
+        (mark,) = marks(blobs)
+        assert f"~{os.getpid()}~" in mark.name
+        blobs.sync()
+        assert marks(blobs) == []
+    blobs.put(b"one")  # perhaps another process has put it just now
+    assert len(marks(blobs)) == 1
+
+
+def _of_before(mark: Path, boot: str = "0000-00", host: str | None = None, age: float = 0.0) -> None:
+    """Make a mark one of another start of the machine, or of another machine."""
+    parts = mark.name.split("~")
+    new = mark.with_name("~".join([host or parts[0], boot, *parts[2:]]))
+    mark.rename(new)
+    os.utime(new, (time.time() - age,) * 2)
+
+
+@pytest.mark.parametrize("many", [3, 40])
+@pytest.mark.parametrize("how", ["put", "missing", "complete", "put_file", "packed"])
+def test_what_a_power_cut_took_is_missing_afterwards(blobs: FolderBlobs, many: int, how: str, tmp_path: Path) -> None:
+    """Files with a name and without their bytes are not taken for the blobs: whoever has the bytes writes them again."""
+    digests = [blobs.put(TEXT[number:] if number % 2 else NOISE[number:]) for number in range(many)]
+    for digest in digests[:2]:
+        path, _ = blobs.stored(digest)
+        path.write_bytes(b"")
+    _of_before(*marks(blobs))
+    after = FolderBlobs(blobs.folder)
+    if how == "missing":
+        assert after.missing(digests) == digests[:2]
+    elif how == "complete":
+        after.arrive(digests[0], 0, NOISE)
+        after.complete(digests[0])
+        assert after.missing(digests) == [digests[1]]
+    elif how == "put_file":
+        (tmp_path / "file").write_bytes(NOISE)
+        after.put_file(tmp_path / "file")
+    elif how == "packed":
+        other = FolderBlobs(tmp_path / "other")
+        with open(other.stored(other.put(TEXT[1:]))[0], "rb") as file:
+            after.put_packed(file, digests[1], len(TEXT))
+        assert after.missing(digests) == [digests[0]]
+    after.put(NOISE)
+    after.put(TEXT[1:])
+
+    assert after.missing(digests) == []
+    assert [after.read(digest)[:1] for digest in digests] == [blobs.read(digest)[:1] for digest in digests]
+    assert all(f"~{os.getpid()}~" in mark.name and "0000-00" not in mark.name for mark in marks(after))
+
+
+def test_nothing_is_read_again_without_need(blobs: FolderBlobs) -> None:
+    """What was synced long before the mark is not looked at, nor what another machine may just be writing."""
+    old = blobs.put(NOISE)
+    blobs.sync()
+    path, _ = blobs.stored(old)
+    path.write_bytes(b"")
+    os.utime(path, (time.time() - 100,) * 2)
+    blobs.put(TEXT)
+    _of_before(*marks(blobs))
+    assert FolderBlobs(blobs.folder).missing([old]) == []
+
+    blobs = FolderBlobs(blobs.folder)
+    new = blobs.put(NOISE[1:])
+    blobs.stored(new)[0].write_bytes(b"")
+    (mark,) = marks(blobs)
+    _of_before(mark, host="other")
+    assert FolderBlobs(blobs.folder).missing([new]) == []
+    (mark,) = marks(blobs)
+    _of_before(mark, host="other", age=4000)
+    os.utime(blobs.stored(new)[0], (time.time() - 3900,) * 2)
+    assert FolderBlobs(blobs.folder).missing([new]) == [new]
+
+
+def test_marks_of_processes_that_died_do_not_pile_up(blobs: FolderBlobs) -> None:
+    """The machine lives, so its memory has the bytes: once the disk has them as well, the mark goes."""
+    code = "import sys; from pathlib import Path; from tracker.core.blobs import FolderBlobs\n"
+    code += "FolderBlobs(Path(sys.argv[1])).put(b'x')"
+    subprocess.run([sys.executable, "-c", code, str(blobs.folder)], check=True)
+    assert len(marks(blobs)) == 1
+    blobs.missing([])
+
+    assert marks(blobs) == [] or sys.platform != "linux"
+
+
+def test_more_than_can_be_remembered_is_synced(blobs: FolderBlobs, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("tracker.core.blobs.folder.MAX_FRESH_BLOBS", 5)
+    asked: list[list[Path] | None] = []
+    monkeypatch.setattr("tracker.core.blobs.folder.sync_files", lambda _folder, files: asked.append(files))
+    for number in range(5):
+        blobs.put(b"%d" % number)
+    blobs.sync()
+    for number in range(10, 16):
+        blobs.put(b"%d" % number)
+    blobs.sync()
+    blobs.sync()
+
+    assert [None if files is None else len(files) for files in asked] == [5, None]
+    assert marks(blobs) == []
+
+
+def test_a_disk_that_does_not_confirm_is_asked_again(blobs: FolderBlobs, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The mark stays, and nothing is forgotten."""
+    blobs.put(b"x")
+
+    def fail(_folder: Path, files: list[Path] | None) -> None:
+        raise OSError(5, "Input/output error")
+
+    with monkeypatch.context() as patch:
+        patch.setattr("tracker.core.blobs.folder.sync_files", fail)
+        with pytest.raises(StorageError, match="confirm"):
+            blobs.sync()
+    assert len(marks(blobs)) == 1
+    blobs.sync()
+    assert marks(blobs) == []
+
+
+def test_a_forked_child_has_its_own(blobs: FolderBlobs) -> None:
+    """It leaves its parent's mark and drafts alone."""
+    if not hasattr(os, "fork"):
+        pytest.skip("there is no fork here")
+    blobs.put(b"parent")
+    (parent,) = marks(blobs)
+    child = os.fork()
+    if child == 0:  # pragma: no cover - in the child
+        try:
+            blobs.put(b"child")
+            blobs.sync()
+        finally:
+            os._exit(0 if marks(blobs) == [parent] else 1)
+    assert os.waitpid(child, 0)[1] == 0
+    assert marks(blobs) == [parent]
+    blobs.sync()
+    assert marks(blobs) == []
 
 
 def test_a_folder_that_cannot_be_written_says_so(tmp_path: Path) -> None:
