@@ -143,9 +143,6 @@ BUNDLE_BYTES = 4 << 20  # of small files in one blob
 RESTORE_THREADS = 4  # that read, check and write at most, fewer where there are fewer cores
 RESTORE_AHEAD = 8  # blobs read, or groups of files written, at once or waiting for their turn
 FETCH_BLOBS = 256  # asked for at once; while they are written, the next ones are fetched
-MAX_LINEAGE_NODES = 10_000  # of one walk
-MAX_REFERENCE_OBJECTS = 1_000_000  # of one folder that is referred to, unless more are asked for
-REFERENCE_THREADS = 8  # that fetch what a version refers to
 
 # --- watching models ------------------------------------------------------------------------
 WATCH_BINS = 64  # of a histogram
