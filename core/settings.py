@@ -43,7 +43,9 @@ _NUMBERS = {"finish_stall_seconds", "finish_timeout", "x_stats_sampling_interval
 _OBSERVATIONS = ("gpu_idle", "gpu_lost", "gpu_memory", "thermal", "host_memory", "disk", "loss", "all")
 _RENAMED = {"id": "run_id", "run_name": "name", "run_notes": "notes", "run_tags": "tags", "run_group": "group",
             "run_job_type": "job_type", "root_dir": "dir",
-            "_disable_stats": "x_disable_stats", "disable_stats": "x_disable_stats"}  # fmt: skip
+            "_disable_stats": "x_disable_stats", "disable_stats": "x_disable_stats",
+            "_stats_sample_rate_seconds": "x_stats_sampling_interval",
+            "_stats_sampling_interval": "x_stats_sampling_interval"}  # fmt: skip
 # Of one run, not of a project; and keys are no thing to commit.
 _NOT_FROM_FILES = {"run_id", "resume_from", "fork_from"}
 _NOT_FROM_PROJECTS = {"api_key"}

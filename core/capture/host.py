@@ -167,7 +167,10 @@ class LinuxHost:
         pids = process_tree(self._proc, self._place.pid)
         for pid in pids - self._processes.keys():
             folder = f"{self._proc}/{pid}"
-            self._processes[pid] = (File(f"{folder}/stat", 4096), File(f"{folder}/io", 4096))
+            # Not those of children: a hundred data loaders would take a fifth of the files a process may have open.
+            is_kept = pid == self._place.pid
+            stat = File(f"{folder}/stat", 4096, is_kept=is_kept)
+            self._processes[pid] = (stat, File(f"{folder}/io", 4096, is_kept=is_kept))
         for pid in self._processes.keys() - pids:
             for file in self._processes.pop(pid):
                 file.close()
@@ -270,8 +273,15 @@ def disk_space(found: Values, folder: str, root: str = "/") -> None:
             if device in devices:
                 continue
             devices.add(device)
-            space = os.statvfs(path)
-        except (OSError, AttributeError):
+            space: Any = os.statvfs(path) if hasattr(os, "statvfs") else None
+            if space is None:
+                from shutil import disk_usage  # Windows only
+
+                usage = disk_usage(path)
+                found[f"disk.{name}.free_bytes"] = usage.free
+                found[f"disk.{name}.percent"] = round(100.0 * usage.used / max(1, usage.total), 2)
+                continue
+        except OSError:
             continue
         if space.f_blocks:
             found[f"disk.{name}.free_bytes"] = space.f_bavail * space.f_frsize

@@ -105,12 +105,14 @@ def test_a_machine_tells_what_it_does(tmp_path: Path) -> None:
     machine.processes(100 + os.sysconf("SC_CLK_TCK"), 200 + os.sysconf("SC_CLK_TCK"))
     machine.counters(4096)
     second = host.sample(12.0)
+    kept = [file for files in host._processes.values() for file in files if file._fd is not None]
     host.close()
 
     page, ticks = os.sysconf("SC_PAGE_SIZE"), os.sysconf("SC_CLK_TCK")
     free, percent = (first.pop(f"disk.runs.{name}") for name in ("free_bytes", "percent"))
     assert 0 <= percent <= 100
     assert free > 0
+    assert {Path(file.path).parent.name for file in kept} == {"7"}  # of its children, none is kept open
     assert first == {
         "load.1m": 1.5,
         "load.5m": 2.5,
