@@ -29,8 +29,8 @@ def is_chosen(environ: Mapping[str, str]) -> bool:
     return "CUDA_VISIBLE_DEVICES" in environ
 
 
-def own_devices(environ: Mapping[str, str], devices: Sequence[Device]) -> set[str]:
-    """Answer the names of the devices that CUDA shows to this process.
+def own_devices(environ: Mapping[str, str], devices: Sequence[Device]) -> dict[str, int | None]:
+    """Answer the devices that CUDA shows to this process, by name, with CUDA's number of each.
 
     The variable lists numbers, beginnings of UUIDs, or names of MIG instances; what is behind an entry that names
     nothing is not seen, as with CUDA. Numbers are taken in the order of the bus, which is CUDA's own where all GPUs of
@@ -41,6 +41,9 @@ def own_devices(environ: Mapping[str, str], devices: Sequence[Device]) -> set[st
     Args:
         environ: The environment variables.
         devices: All GPUs and instances of the machine.
+
+    Returns:
+        `{"gpu.3": 0}` where the variable is "3": torch's `cuda:0`. The instances of a GPU that is shown have no number.
     """
     text = environ.get("CUDA_VISIBLE_DEVICES")
     whole = [device for device in devices if not device.parent]
@@ -69,7 +72,8 @@ def _named(entry: str, whole: Sequence[Device], devices: Sequence[Device]) -> De
     return matches[0] if len(matches) == 1 else None
 
 
-def _with_instances(chosen: Sequence[Device], devices: Sequence[Device]) -> set[str]:
-    names = {device.name for device in chosen}
+def _with_instances(chosen: Sequence[Device], devices: Sequence[Device]) -> dict[str, int | None]:
     uuids = {device.uuid for device in chosen}
-    return names | {device.name for device in devices if device.parent and device.parent in uuids}
+    found: dict[str, int | None] = {device.name: None for device in devices if device.parent in uuids}
+    found.update({device.name: number for number, device in enumerate(chosen)})
+    return found

@@ -109,6 +109,7 @@ class Nvidia:
         has_more_ranks = local_size(place.environ) > len(own)  # then each rank sees its own; together they have all
         for gpu in self.gpus:
             gpu.is_own = has_more_ranks or gpu.device.name in own
+            gpu.cuda_index = own.get(gpu.device.name)
         self._own_pids: set[int] = {place.pid}
         self._pids_due = float("-inf")
 
@@ -189,6 +190,7 @@ class _Gpu:
         nvml = owner._nvml
         self.owner, self.handle = owner, handle
         self.is_own = self.is_lost = False
+        self.cuda_index: int | None = None
         self.energy_kwh: float | None = None
         self._energy_at: float | None = None  # the counter when the run began
         self._power: tuple[float, float] | None = None  # watts and when, where there is no counter
@@ -257,6 +259,7 @@ class _Gpu:
             "power_limit_watts": self._limit_watts or None,
             "is_own": self.is_own,
             "is_chosen": self.is_own and is_chosen(self.owner._place.environ),
+            "cuda_index": self.cuda_index,
             "instance_of": self.device.parent or None,
         }
         return {key: value for key, value in facts.items() if value is not None}

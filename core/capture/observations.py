@@ -119,7 +119,7 @@ class Observations:
         if percent is None or not gpu.get("is_own", True) or any(module in sys.modules for module in _GREEDY):
             return
         total = gpu.get("memory_bytes") or 0
-        allocated = self._latest.get(f"torch.cuda.{name.removeprefix('gpu.')}.allocated_bytes")
+        allocated = self._latest.get(f"torch.cuda.{gpu.get('cuda_index')}.allocated_bytes")
         is_cache = allocated is not None and allocated < _ALLOCATED_SHARE * total
         is_full = percent >= _GPU_MEMORY_PERCENT and not is_cache
         if self._lasts(f"full {name}", is_full, MEMORY_FULL_SECONDS, now):

@@ -208,6 +208,7 @@ def test_the_facts_name_driver_and_devices(monkeypatch: pytest.MonkeyPatch) -> N
         "power_limit_watts": 700.0,
         "is_own": True,
         "is_chosen": True,
+        "cuda_index": 0,
     }
     assert facts["gpus"][0]["is_own"] is False
 
@@ -264,7 +265,17 @@ def test_visible_devices_are_read_as_cuda_reads_them(visible: str | None, expect
     ]
     environ = {} if visible is None else {"CUDA_VISIBLE_DEVICES": visible}
 
-    assert own_devices(environ, devices) == expected
+    assert own_devices(environ, devices).keys() == expected
+
+
+def test_cuda_numbers_what_it_shows() -> None:
+    """In the order of the variable: with "3,1" torch's `cuda:0` is `gpu.3`."""
+    devices = [Device(f"gpu.{number}", number, f"GPU-{number}") for number in range(4)]
+    devices.append(Device("gpu.3.mig.0", 3, "MIG-x", "GPU-3", (1, 0)))
+
+    assert own_devices({"CUDA_VISIBLE_DEVICES": "3,1"}, devices) == {"gpu.3": 0, "gpu.1": 1, "gpu.3.mig.0": None}
+    assert own_devices({"CUDA_VISIBLE_DEVICES": "MIG-x"}, devices) == {"gpu.3.mig.0": 0}
+    assert own_devices({}, devices[:2]) == {"gpu.0": 0, "gpu.1": 1}
 
 
 @pytest.mark.parametrize("code", [9, 12])

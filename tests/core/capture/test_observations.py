@@ -12,7 +12,14 @@ from tracker.core.capture.observations import RULES, Observations
 from tracker.core.settings import _OBSERVATIONS
 
 GIB = 1 << 30
-GPU = {"name": "gpu.0", "model": "NVIDIA H100", "memory_bytes": 80 * GIB, "is_own": True, "is_chosen": True}
+GPU = {
+    "name": "gpu.0",
+    "model": "NVIDIA H100",
+    "memory_bytes": 80 * GIB,
+    "is_own": True,
+    "is_chosen": True,
+    "cuda_index": 2,
+}
 
 
 class Told:
@@ -69,9 +76,9 @@ def test_memory_near_its_limit_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.delitem(sys.modules, module, raising=False)
     assert Told(GPU).see(10, gpu_0_memory_percent=99) == []
     assert Told(GPU).see(30, gpu_0_memory_percent=99) == ["gpu.0 is nearly out of memory"]
-    cached = {"gpu_0_memory_percent": 99, "torch.cuda_0_allocated_bytes": 20 * GIB}
+    cached = {"gpu_0_memory_percent": 99, "torch.cuda.2.allocated_bytes": 20 * GIB}
     assert Told(GPU).see(30, **cached) == []
-    assert Told(GPU).see(30, **{**cached, "torch.cuda_0_allocated_bytes": 79 * GIB}) == [
+    assert Told(GPU).see(30, **{**cached, "torch.cuda.2.allocated_bytes": 79 * GIB}) == [
         "gpu.0 is nearly out of memory"
     ]
     monkeypatch.setitem(sys.modules, "jax", ModuleType("jax"))
