@@ -125,6 +125,9 @@ def complete(
     whole = msgspec.structs.replace(
         draft, digest=manifest.digest, manifest=digest, size=manifest.size, files=manifest.files
     )
+    missing = place.store.missing(manifest.blobs())
+    if missing:  # of a version that was deleted and cleaned up while this one was made of it
+        raise StorageError(f"{len(missing)} blobs of {draft.name!r} are gone, the first is {missing[0]}.")
     version = place.catalogue.claim(whole, snapshot.token, header.actor)
     if header.share is not None:
         place.shares.forget(draft, header.share)

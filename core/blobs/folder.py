@@ -31,6 +31,7 @@ _ANY_BYTES = 2**62
 _DRAFTS = ".drafts"
 _ARRIVING = ".arriving"
 _DAMAGED = ".damaged"
+_UNUSED = ".unused"
 _BINARY = getattr(os, "O_BINARY", 0) | getattr(os, "O_CLOEXEC", 0)  # Windows would translate line ends
 _DRAFT_NAME = re.compile(r"(?P<host>.*)-(?P<pid>\d+)-(?P<mark>[0-9a-f]+)-\d+")
 
@@ -89,8 +90,7 @@ class FolderBlobs:
                 with os.fdopen(fd, "w+b") as file:
                     found = _copied(source, file)
                     _check(found, digest)
-                    if self.has(found):
-                        self._again(found)
+                    if self._is_here(found):
                         return found
                     size = file.tell()
                     is_packed = self._packed_beside(name, file, size, compress)
@@ -118,14 +118,12 @@ class FolderBlobs:
                     return self.put(source, digest)
                 found = _digest_of_file(source)
                 _check(found, digest)
-                if not self.has(found):
+                if not self._is_here(found):
                     with self._refusing():
                         if self._taken(path, found):
                             return found
                     source.seek(0)
                     self.put(source, found)
-                else:
-                    self._again(found)
         except OSError as error:
             if isinstance(error, StorageError):
                 raise
@@ -163,9 +161,7 @@ class FolderBlobs:
                     shutil.copyfileobj(source, file, _PIECE_BYTES)
                     file.seek(0)
                     _check(packing.digest_of_packed(file, most_bytes), digest)
-                if self.has(digest):
-                    self._again(digest)
-                else:
+                if not self._is_here(digest):
                     self._name(name, digest, True)
             finally:
                 _remove(name)
@@ -174,7 +170,7 @@ class FolderBlobs:
         """Say that blobs are used again, so that they are not taken for rubbish; what is not there is passed over."""
         for digest in digests:
             with contextlib.suppress(OSError):
-                self._again(digest)
+                self._is_here(digest)
 
     def sync(self) -> None:
         """Return when the disk has all that was put through this object.
@@ -203,6 +199,32 @@ class FolderBlobs:
         for path in self._places(digest):
             with contextlib.suppress(FileNotFoundError):
                 path.unlink()
+
+    def remove_unused(self, digest: str, since: float) -> int:
+        """Remove a blob that nobody has put or used since a time; answer its bytes on disk, 0 where it stays.
+
+        Who uses it again in this very moment finds it there, or finds it missing and writes it anew.
+
+        Args:
+            digest: Which.
+            since: Seconds since the epoch.
+        """
+        freed = 0
+        for path in self._places(digest):
+            aside = path.with_name(f".{path.name}{_UNUSED}")
+            with contextlib.suppress(FileNotFoundError):
+                if path.stat().st_mtime >= since:
+                    continue
+                os.replace(path, aside)  # from here on it is missing, and its time stands still
+                found = aside.stat()
+                if found.st_mtime < since:
+                    aside.unlink()
+                    freed += found.st_size
+                elif not path.exists():
+                    os.replace(aside, path)
+                else:
+                    aside.unlink()
+        return freed
 
     # --- reading ------------------------------------------------------------------------
 
@@ -323,8 +345,7 @@ class FolderBlobs:
             StorageError: The bytes have another digest; they are gone, so that they can be sent anew.
         """
         self.recover()
-        if self.has(digest):
-            self._again(digest)
+        if self._is_here(digest):
             _remove(self._arriving(digest))
             return
         with self._refusing():
@@ -374,14 +395,25 @@ class FolderBlobs:
                         count += 1
         return count
 
+    def put_back_unused(self) -> None:
+        """Bring back what `remove_unused` had put aside when its process died; it looks at it again."""
+        for folder in _entries(self.folder):
+            for entry in _entries(Path(folder.path)) if len(folder.name) == 2 and folder.is_dir() else ():
+                if entry.name.endswith(_UNUSED):
+                    path = Path(folder.path, entry.name[1 : -len(_UNUSED)])
+                    with contextlib.suppress(OSError):
+                        if path.exists():
+                            os.unlink(entry.path)
+                        else:
+                            os.replace(entry.path, path)
+
     # --- inside -------------------------------------------------------------------------
 
     def _put_bytes(self, data: bytes | bytearray | memoryview, digest: str | None, compress: bool | None) -> str:
         found = digest_of(data)
         _check(found, digest)
         with self._refusing():
-            if self.has(found):
-                self._again(found)
+            if self._is_here(found):
                 return found
             packed = packing.packed(data, compress)
             name, fd = self._draft()
@@ -429,14 +461,18 @@ class FolderBlobs:
                 self._naming -= 1
             self._note_fresh(target)
 
-    def _again(self, digest: str) -> None:
-        """Note that a blob is used again."""
-        path, _ = self.stored(digest)
-        age = time.time() - path.stat().st_mtime
-        if age > TOUCH_INTERVAL_SECONDS:
-            os.utime(path)
-        else:  # perhaps another process has put it, and not synced it yet
+    def _is_here(self, digest: str) -> bool:
+        """Answer whether a blob is kept; if so, note that it is used again."""
+        try:
+            path, _ = self.stored(digest)
+            age = time.time() - path.stat().st_mtime
+            if age > TOUCH_INTERVAL_SECONDS:
+                os.utime(path)
+        except FileNotFoundError:
+            return False
+        if age <= TOUCH_INTERVAL_SECONDS:  # perhaps another process has put it, and not synced it yet
             self._note_fresh(path)
+        return True
 
     def _check_whole(self, stored: Stored) -> None:
         with open(stored.path, "rb") as file:
