@@ -6,6 +6,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, NamedTuple
 
 from .errors import UsageError
+from .values import short
 
 MODES = ("min", "max", "mean", "last", "first", "best", "copy", "none")
 _SELDOM = ("min", "max", "mean", "first", "best")  # what has a key of its own in the summary
@@ -136,7 +137,7 @@ def summarise(definition: Definition | None, statistics: Mapping[str, Any], key:
     modes = definition.summary if definition else ()
     found: dict[str, Any] = {}
     if "last" in statistics and "none" not in modes:
-        found[key] = statistics["last"]
+        found[key] = short(statistics["last"])
     for mode in modes:
         if mode not in _SELDOM or definition is None or "min" not in statistics:  # no numbers among the values
             continue

@@ -42,6 +42,24 @@ class Reference(dict[str, Any]):
     """
 
 
+def short(value: Any) -> Any:
+    """Answer a value as summaries have it: of references what tells them apart, not what they hold.
+
+    A list of references is one, with their number as `count`.
+    """
+    if type(value) in _PLAIN:
+        return value
+    if isinstance(value, Mapping) and isinstance(value.get("_type"), str):
+        return Reference({key: item for key, item in value.items() if _is_short(item)})
+    if isinstance(value, list) and value and isinstance(value[0], Mapping) and isinstance(value[0].get("_type"), str):
+        return Reference(short(value[0]), count=len(value))
+    return value
+
+
+def _is_short(value: Any) -> bool:
+    return isinstance(value, (int, float, type(None))) or (isinstance(value, str) and len(value) <= 200)
+
+
 class OnDevice(Exception):
     """A value that still lies on a device: asking for it now would wait for the device."""
 

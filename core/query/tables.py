@@ -3,10 +3,14 @@
 from __future__ import annotations
 
 import datetime
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
+from urllib.parse import unquote
 
 from ..errors import MissingFramework, UsageError
+from ..paths import RunPath
+from ..values import Reference
+from .media import MediaFile
 
 if TYPE_CHECKING:
     import pandas
@@ -15,6 +19,7 @@ if TYPE_CHECKING:
     from .source import Source
 
 _PAGE_ROWS = 1000
+_SIDES = ("left", "right")
 
 
 class LoggedTable:
@@ -26,6 +31,8 @@ class LoggedTable:
     Args:
         source: Where it comes from.
         query: What is asked, in the shape of `POST /tables/query`.
+
+    Cells of media are `MediaFile`s, as `run.media` answers them.
 
     Example:
         wrong = run.table("predictions").filter({"guess": {"$ne": {"$column": "truth"}}}).sort("-score")
@@ -170,15 +177,39 @@ class LoggedTable:
             page = self._source.tables({**self._query, "limit": wanted, "offset": offset, "total": False})
             columns = page["columns"]
             names = [column["name"] for column in columns]
-            moments = [place for place, column in enumerate(columns) if column["type"] == "datetime"]
+            turned = [(place, turn) for place, column in enumerate(columns) if (turn := self._turn(column))]
             for row in page["rows"]:
-                for place in moments:
-                    row[place] = _moment(row[place])
+                for place, turn in turned:
+                    row[place] = None if row[place] is None else turn(row[place])
                 yield dict(zip(names, row, strict=True))
             offset += len(page["rows"])
             left = None if left is None else left - len(page["rows"])
             if not page["more"]:
                 return
+
+    def _turn(self, column: Mapping[str, Any]) -> Callable[[Any], Any] | None:
+        """Answer what makes cells of an answer what they were in the table; None where they are that already."""
+        if column["type"] == "datetime":
+            return _moment
+        if column["type"] != "media":
+            return None
+        name, join = str(column["name"]), self._query.get("join")
+        where = self._query.get("source")
+        if join is not None:
+            sides = [
+                join[side] for side, label in zip(_SIDES, join["labels"], strict=True) if name.startswith(f"{label}.")
+            ]
+            where = sides[0] if sides else None
+        if where is None or "run" not in where:
+            return Reference
+        path = RunPath(*(unquote(part) for part in where["run"].split("/")))
+
+        def read(cell: Any) -> Any:
+            several = cell if isinstance(cell, list) else [cell]
+            files = [MediaFile(self._source, path, one, name) for one in several]
+            return files if isinstance(cell, list) else files[0]
+
+        return read
 
     def histogram(self, column: Any, bins: int = 20) -> dict[str, Any]:
         """Answer how the values of a column are spread.
@@ -207,12 +238,12 @@ class LoggedTable:
         return pd.DataFrame(self.rows(), columns=self.columns)
 
     def to_table(self) -> Table:
-        """Answer all rows as a `tracker.Table`, to be added to and logged again; media are their references."""
+        """Answer all rows as a `tracker.Table`, without media: those are of the run that logged them."""
         from ..tables import Table
 
-        kinds = {name: kind for name, kind in self.types.items() if kind not in ("null", "media")}
-        table = Table(columns=self.columns, dtype=kinds)
-        for row in self:
+        types = {name: kind for name, kind in self.types.items() if kind != "media"}
+        table = Table(columns=list(types), dtype={name: kind for name, kind in types.items() if kind != "null"})
+        for row in self.select(list(types)):
             table.add_data(*row.values())
         return table
 
@@ -231,7 +262,5 @@ def _aggregate(name: str, wanted: Any) -> dict[str, Any]:
     return found
 
 
-def _moment(text: Any) -> Any:
-    if not isinstance(text, str):
-        return text
+def _moment(text: str) -> datetime.datetime:
     return datetime.datetime.fromisoformat(text.removesuffix("Z")).replace(tzinfo=datetime.timezone.utc)

@@ -7,6 +7,7 @@ from fnmatch import fnmatchcase
 from typing import Any
 
 from ...core.samples import is_sample
+from ...core.values import short
 
 _SELDOM = ("min", "max", "mean", "first")
 
@@ -38,7 +39,7 @@ def merged_summary(
         wanted = definition_of(key, seldom) if seldom else None
         kinds = _kinds(wanted.get("summary")) if wanted else ()
         if "none" not in kinds:
-            found[key] = stats["last"]
+            found[key] = short(stats["last"])
             written[key] = stats["last_time_ns"]
         if not wanted or not stats["numeric"]:
             continue
