@@ -40,6 +40,8 @@ _LIST = "list"
 _SMALL = "small"
 _TOKEN = re.compile(r"[A-Za-z0-9_.-]{1,100}")
 _IN_PLACE = "it is written in place each time; save to a new name and rename it, and a link will do"
+_ATTEMPTS = 5  # to link a file that is being written
+_FUTURE_NS = 10**9  # a time so far ahead was set by somebody, and a write will bring back the present one
 _STEP_SECONDS = 0.001
 
 
@@ -122,7 +124,7 @@ class Snapshot:
         self._small_bytes = 0  # in that file
         self._copied_bytes = 0  # of small files of the user's
         self._device = -1
-        self._is_settled = True
+        self._clock_ns = 0  # what the file system's clock has said last
 
     @classmethod
     def create(cls, blobs_folder: Path, token: str) -> Snapshot:
@@ -232,7 +234,7 @@ class Snapshot:
     # --- keeping, ending ----------------------------------------------------------------
 
     def save(self, header: dict[str, Any], *, is_left: bool = False) -> None:
-        """Make the snapshot one that another process can finish. From here on writes to linked files are noticed.
+        """Make the snapshot one that another process can finish.
 
         Args:
             header: The artifact's own fields.
@@ -256,30 +258,17 @@ class Snapshot:
             raise _storage_error(f"a snapshot cannot be kept in {self.folder}", error) from error
 
     def settle(self) -> None:
-        """Make sure that from now on a write to a linked file shows in its time.
-
-        File systems give times in ticks of some milliseconds. A file written within the present one could be written
-        once more without its time changing, so the tick is waited out; where ticks are longer than that (seconds, on
-        old file systems), what is that new is copied.
+        """Have all that was copied in its file.
 
         Raises:
             StorageError: The disk is full.
         """
-        try:
-            if self._small is not None:
+        if self._small is not None:
+            try:
                 self._small.close()
                 self._small = None
-            if self._is_settled:
-                return
-            self._is_settled = True
-            linked = [held for held in self.files if held.is_linked]
-            newest = max((held.mtime_ns for held in linked), default=0)
-            first_ns, is_past = self._wait_past(newest)
-            for held in linked:
-                if held.mtime_ns >= first_ns:
-                    self._look_again(held, is_past)
-        except OSError as error:
-            raise _storage_error(f"a snapshot cannot be kept in {self.folder}", error) from error
+            except OSError as error:
+                raise _storage_error(f"a snapshot cannot be kept in {self.folder}", error) from error
 
     def clone_linked(self) -> None:
         """Turn links into clones, where the file system makes them; this waits until the disk has the files."""
@@ -403,8 +392,27 @@ class Snapshot:
             os.unlink(target)
             return "it was replaced while it was linked"
         held.inode, held.mtime_ns, held.size = found.st_ino, found.st_mtime_ns, found.st_size
-        self._is_settled = False
-        return None
+        return self._settle(held, target)
+
+    def _settle(self, held: Held, target: str) -> str | None:
+        """Make sure that from now on a write to a linked file shows in its time; answer why that cannot be.
+
+        File systems give times in ticks of some milliseconds. A file written within the present one could be written
+        once more without its time changing, so the tick is waited out.
+        """
+        for _ in range(_ATTEMPTS):
+            if held.mtime_ns < self._clock_ns:
+                return None
+            if not self._wait_past(held.mtime_ns):
+                os.unlink(target)
+                return "it is so new that a write to it would not show in its time on this file system"
+            found = os.lstat(target)
+            if (found.st_size, found.st_mtime_ns) == (held.size, held.mtime_ns):
+                return None
+            # What was written while we waited belongs to the moment.
+            held.size, held.mtime_ns = found.st_size, found.st_mtime_ns
+        os.unlink(target)
+        return "it is being written"
 
     def _copy(self, held: Held, fd: int, why: str) -> bool:
         """Copy a file; False where it was written all the time."""
@@ -427,37 +435,21 @@ class Snapshot:
         self._next += 1
         return os.path.join(self.folder, str(held.number))
 
-    def _wait_past(self, mtime_ns: int) -> tuple[int, bool]:
-        """Wait until the file system's clock is past a time; answer what it said at first, and whether it is past."""
+    def _wait_past(self, mtime_ns: int) -> bool:
+        """Wait until the file system's clock is past a time; answer whether it is."""
         probe = os.open(self.folder / "clock", os.O_WRONLY | os.O_CREAT, 0o600)
         try:
             limit = time.monotonic() + SETTLE_SECONDS
-            first_ns = 0
             while True:
                 os.write(probe, b"\0")
-                now_ns = os.fstat(probe).st_mtime_ns
-                first_ns = first_ns or now_ns
-                if now_ns > mtime_ns or mtime_ns - now_ns > 1e9:  # a time in the future is no sign of the present tick
-                    return first_ns, True
+                self._clock_ns = os.fstat(probe).st_mtime_ns
+                if self._clock_ns > mtime_ns or mtime_ns - self._clock_ns > _FUTURE_NS:
+                    return True
                 if time.monotonic() > limit:
-                    return first_ns, False
+                    return False
                 time.sleep(_STEP_SECONDS)
         finally:
             os.close(probe)
-
-    def _look_again(self, held: Held, is_past: bool) -> None:
-        found = os.lstat(self.place(held))
-        held.mtime_ns, held.size = found.st_mtime_ns, found.st_size
-        if is_past:
-            return
-        linked = os.fspath(self.place(held))
-        fd, _ = open_regular(linked)
-        try:
-            self._new_place(held)
-            self._copy(held, fd, "it is so new that a write to it would not show in its time on this file system")
-        finally:
-            os.close(fd)
-            os.unlink(linked)
 
     def _clone_linked(self, held: Held) -> None:
         place = os.fspath(self.place(held))

@@ -173,6 +173,29 @@ def test_a_write_in_the_same_tick_is_told(blobs: FolderBlobs, checkpoint: Path) 
     assert list((blobs.folder / ".snapshots").iterdir()) == []
 
 
+def test_a_write_between_adding_and_logging_is_told(blobs: FolderBlobs, checkpoint: Path) -> None:
+    """The moment is that of adding, however long the artifact is filled before it is logged."""
+    snapshot = Snapshot.create(blobs.folder, "one")
+    snapshot.add_file("last.ckpt", checkpoint)
+    checkpoint.write_bytes(NEW)
+    snapshot.add_bytes("more", b"x")
+    snapshot.save({})
+    with pytest.raises(ChangedError):
+        store(snapshot, blobs)
+
+
+def test_times_that_lie_ahead_hold_nobody_up(blobs: FolderBlobs, checkpoint: Path) -> None:
+    """A file whose time was set to next year is linked, and a write to it brings another time."""
+    ahead = checkpoint.stat().st_mtime + 3e7
+    os.utime(checkpoint, (ahead, ahead))
+    snapshot = taken(blobs, checkpoint)
+    assert snapshot.notes == []
+    assert kept(blobs, snapshot) == OLD
+    checkpoint.write_bytes(NEW)
+    with pytest.raises(ChangedError):
+        store(snapshot, blobs)
+
+
 def test_every_changed_file_is_named(blobs: FolderBlobs, tmp_path: Path) -> None:
     snapshot = Snapshot.create(blobs.folder, "one")
     paths = [tmp_path / f"{number}.bin" for number in range(4)]
@@ -220,7 +243,7 @@ def test_a_path_that_is_replaced_each_time_is_never_copied(blobs: FolderBlobs, c
 def test_a_file_that_is_new_on_a_file_system_of_coarse_times_is_copied(
     blobs: FolderBlobs, checkpoint: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(Snapshot, "_wait_past", lambda _self, _mtime_ns: (0, False))
+    monkeypatch.setattr(Snapshot, "_wait_past", lambda _self, _mtime_ns: False)
     snapshot = taken(blobs, checkpoint)
     _rewrite(checkpoint)
 
