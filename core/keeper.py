@@ -44,6 +44,7 @@ class Keeper:
         # A bell rather than an Event: a signal handler may ring it while it is being rung.
         self._bell: SimpleQueue[None] = SimpleQueue()
         self._is_stopping = False
+        self._chores: list[Callable[[], object]] = []
         self._synced_seq = -1
         self._beaten_seq = 0
         self._thread = threading.Thread(target=self._work, name="tracker-keeper", daemon=True)
@@ -51,6 +52,15 @@ class Keeper:
     def start(self) -> None:
         """Begin."""
         self._thread.start()
+
+    def add_chore(self, chore: Callable[[], object]) -> None:
+        """Have something short done about every second."""
+        self._chores.append(chore)
+
+    def remove_chore(self, chore: Callable[[], object]) -> None:
+        """Have it done no longer."""
+        if chore in self._chores:
+            self._chores.remove(chore)
 
     def wake(self) -> None:
         """Look after the journal now rather than at the next second; costs well under a microsecond."""
@@ -122,6 +132,8 @@ class Keeper:
                 self._prepare()
                 if is_last or time.monotonic() >= next_sync:
                     next_sync = time.monotonic() + SYNC_INTERVAL_SECONDS
+                    for chore in list(self._chores):
+                        chore()
                     self._sync()
                 if time.monotonic() >= next_beat:
                     next_beat = time.monotonic() + HEARTBEAT_INTERVAL_SECONDS

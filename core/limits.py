@@ -113,6 +113,21 @@ THROTTLED_SECONDS = 30.0
 OBSERVATION_REPEAT_SECONDS = 3600.0
 RECENT_ROWS_BYTES = 32 << 10  # of the journal's end looked at for a loss that is no number
 
+# --- the console ------------------------------------------------------------------------
+CONSOLE_HEAD_BYTES = 8 << 20  # of text kept in full from the beginning on: some 150,000 lines
+CONSOLE_TAIL_BYTES = 256 << 10  # of the newest lines, kept at the end
+CONSOLE_BETWEEN_BYTES = 16 << 10  # of the newest lines, once the head is full, each
+CONSOLE_BETWEEN_SECONDS = 10.0
+CONSOLE_MOST_BYTES = 64 << 20  # of all but the tail: what a runaway loop can fill the disk with
+CONSOLE_RECORD_BYTES = 48 << 10
+CONSOLE_LINE_CHARS = 16 << 10
+CONSOLE_ROWS = 64  # how far up a cursor can go: lines above do not change any more
+CONSOLE_AGAIN_SECONDS = 5.0  # a progress bar is told anew so often
+CONSOLE_FLUSH_SECONDS = 0.5  # from a line to its record
+CONSOLE_READ_BYTES = 256 << 10
+CONSOLE_END_SECONDS = 5.0  # for the last lines to be written down; a terminal held by Ctrl-S takes for ever
+CONSOLE_WAITING_BYTES = 16 << 20  # printed and not looked at yet, where no file descriptor is captured
+
 # --- complaints -------------------------------------------------------------------------
 COMPLAINT_INTERVAL_SECONDS = 60.0  # the same fault is said at most this often
 

@@ -18,6 +18,8 @@ from .errors import UsageError
 
 MODES = ("online", "offline", "disabled")
 _OLD_MODES = {"run": "online", "dryrun": "offline", "shared": "online"}
+_CONSOLES = ("auto", "redirect", "wrap", "off")
+_OLD_CONSOLES = {"wrap_raw": "wrap", "wrap_emu": "wrap"}
 _RESUMES = ("allow", "must", "never", "auto")
 _REINITS = ("default", "return_previous", "finish_previous", "create_new")
 _TRUE, _FALSE = ("1", "true", "yes", "on"), ("0", "false", "no", "off", "")
@@ -53,7 +55,7 @@ _NOT_FROM_PROJECTS = {"api_key"}
 _PASSED_OVER = {"config", "config_include_keys", "config_exclude_keys", "settings"}
 # Fields of W&B's Settings that scripts set and that mean nothing here.
 _WITHOUT_EFFECT = {
-    "anonymous", "code_dir", "console", "console_multipart", "disable_code", "disable_git", "disable_job_creation",
+    "anonymous", "code_dir", "console_multipart", "disable_code", "disable_git", "disable_job_creation",
     "git_commit", "git_remote", "git_root", "heartbeat_seconds", "host", "http_proxy", "https_proxy", "ignore_globs",
     "init_timeout", "job_name", "label_disable", "login_timeout", "magic", "max_end_of_run_history_metrics",
     "max_end_of_run_summary_metrics", "organization", "program", "program_relpath", "relogin", "show_emoji",
@@ -81,6 +83,7 @@ class Settings:
         x_stats_sampling_interval: Seconds between samples.
         x_label: What this node is called in samples.
         observations_off: Rules that are to leave no alerts; "all" for every one.
+        console: What of the console is kept: "auto", "redirect", "wrap" or "off".
     """
 
     entity: str | None = None
@@ -110,6 +113,7 @@ class Settings:
     x_stats_sampling_interval: float | None = None
     x_label: str | None = None
     observations_off: Sequence[str] | None = None
+    console: str | None = None
 
     def __init__(self, **given: Any) -> None:
         """Take settings by name; one that does not exist is said, never raised about."""
@@ -334,6 +338,8 @@ def _checked(name: str, value: Any, where: str) -> Any:
         return _rules(value, where)
     if name in ("resume", "reinit"):
         return _choice(name, value, where)
+    if name == "console":
+        return _console(value, where)
     if name == "base_url":
         address = str(value).strip().rstrip("/")
         if not address.startswith(("http://", "https://")) or address.endswith("/"):
@@ -349,6 +355,13 @@ def _checked(name: str, value: Any, where: str) -> Any:
         shown = "a secret" if name == "api_key" else repr(value)
         raise UsageError(f"{name} is {shown}, a {type(value).__name__} ({where}); give a text.")
     return value
+
+
+def _console(value: Any, where: str) -> str:
+    mode = _OLD_CONSOLES.get(str(value), value)
+    if mode not in _CONSOLES:
+        raise UsageError(f"console is {value!r} ({where}); it can be {', '.join(map(repr, _CONSOLES))}.")
+    return str(mode)
 
 
 def _mode(value: Any, where: str) -> str:

@@ -30,6 +30,7 @@ from .repeat import Repeat
 from .routes import (
     artifacts,
     blobs,
+    console,
     events,
     files,
     health,
@@ -146,6 +147,7 @@ def create_app(
         registries,
         lineage,
         tables,
+        console,
     ):
         api.include_router(module.router, tags=[module.__name__.rpartition(".")[2]])
     app.include_router(api)

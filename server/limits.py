@@ -75,3 +75,5 @@ MAX_TABLE_PATTERN_CHARS = 1_000
 MAX_TABLE_PARTS = 20_000  # files of one table
 MAX_TABLE_FACTS = 50_000  # files whose columns are remembered
 TABLE_CACHE_BYTES = 4 << 30  # of files that do not lie ready on disk: packed ones, those in artifacts
+
+MAX_CONSOLE_LINES = 10_000  # of one answer

@@ -38,6 +38,28 @@ class Project(BaseModel):
     last_activity_ns: int | None
 
 
+class ConsoleLine(BaseModel):
+    """A line that a program of the run has printed."""
+
+    stream: str
+    number: int = Field(description="Its place among the lines of its process; a gap is what was left out.")
+    time_ns: int
+    source: str = Field(description="stdout, stderr, or console where both went to one place.")
+    text: str = Field(description="Without the newline; colours as the program gave them.")
+    level: str | None = Field(description="Of the log record it shows.")
+    logger: str | None
+    rank: int | None
+
+
+class Console(BaseModel):
+    """A part of what was printed, in order of time."""
+
+    total: int = Field(description="Lines that match.")
+    left_out: int = Field(description="Lines of the run that were printed and not kept.")
+    mark: int = Field(description="Give it as `after` to learn what came, or changed, since.")
+    lines: list[ConsoleLine]
+
+
 class Projects(BaseModel):
     """All projects, the last active first."""
 

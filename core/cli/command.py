@@ -17,6 +17,7 @@ VERBS = {
     "sync": ("sync", "Send runs that were written offline to the server."),
     "ls": ("runs", "List runs, or projects."),
     "show": ("runs", "Show one run: config, summary, how it ended."),
+    "logs": ("logs", "Print what a run printed, also while it goes on."),
     "export": ("export", "Write runs or their history as CSV, Parquet or JSON."),
     "rm": ("runs", "Move runs to the trash, or back."),
     "status": ("status", "Show every setting, its value, and where it comes from."),

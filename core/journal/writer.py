@@ -43,6 +43,11 @@ def _say_nothing(_message: str) -> None:
     return
 
 
+def _child_of(stream: str) -> str:
+    """Make the id of a stream beside another one's; a child's child is named after the first process as well."""
+    return f"{stream.partition('.')[0]}.{os.getpid()}-{os.urandom(2).hex()}"
+
+
 class Journal:
     """Appends records to a stream of its own.
 
@@ -52,6 +57,7 @@ class Journal:
         say: Takes a sentence for the user when the disk refuses, and when it takes records again.
         on_roll: Called when a new segment was begun: there is one to seal, and a spare one to make.
         is_mapped: Map the segments; by default where the file system allows it.
+        parent: The id of the stream beside which this one is written, by a process that looks after another one.
 
     Raises:
         OSError: The first segment cannot be made.
@@ -65,6 +71,7 @@ class Journal:
         say: Callable[[str], None] = _say_nothing,
         on_roll: Callable[[], object] = lambda: None,
         is_mapped: bool | None = None,
+        parent: str | None = None,
     ) -> None:
         self.streams = streams
         self.clock = clock
@@ -75,7 +82,10 @@ class Journal:
         self._segment: Segment
         self._stalled: Segment
         self._files = Segments(clock, self._notice)
-        self._begin(stream_id(clock.now_ns()), FIRST_SEGMENT_BYTES)
+        if parent is None:
+            self._begin(stream_id(clock.now_ns()), FIRST_SEGMENT_BYTES)
+        else:
+            self._begin(_child_of(parent), _CHILD_SEGMENT_BYTES)
         self.folder.mkdir(parents=True)
         self._files.maps = can_map(self.folder) if is_mapped is None else is_mapped
         self._segment = self._files.open(1, 0)
@@ -361,7 +371,7 @@ class Journal:
 
     def _append_aside(self, kind: int, payload: bytes) -> int:
         if self._inherited:  # in a forked child, where the parent's files are not ours to write
-            self._begin(f"{self.id.partition('.')[0]}.{os.getpid()}-{os.urandom(2).hex()}", _CHILD_SEGMENT_BYTES)
+            self._begin(_child_of(self.id), _CHILD_SEGMENT_BYTES)
             self._on_roll = lambda: None  # the keeper lives in the parent
             return self.append(kind, payload)
         asked = sys._getframe(1)  # our own `append`

@@ -29,6 +29,7 @@ from ..paths import RunPath, index_folder
 from ..progress import Progress
 from ..samples import Stream
 from .changes import edit, put_back, throw_away
+from .console import ConsolePage, page_from
 from .source import Page, Project, RunInfo
 
 if TYPE_CHECKING:
@@ -184,6 +185,12 @@ class LocalSource:
 
         places = Places(self._stores, self.root)
         return Engine(TableFiles(self._stores.metrics, places.run_blobs, self._stores.folder / "tables"))
+
+    def console(self, path: RunPath, wanted: Mapping[str, Any]) -> ConsolePage:
+        """Answer a part of what a run has printed."""
+        self._catch_up_with(path)
+        page = self._stores.metadata.console(path, **wanted)
+        return ConsolePage(0, 0, 0, []) if page is None else page_from(asdict(page))
 
     def edit(self, path: RunPath, changes: Mapping[str, Any]) -> None:
         """Change name, notes, tags, group, config or summary: written to the run's journal, as all else."""

@@ -18,6 +18,7 @@ from ..paths import RunPath
 from ..record import Kind
 from ..samples import Stream
 from ..wire import from_json, to_json
+from .console import ConsolePage, page_from
 from .source import Page, Project, RunInfo
 
 _CHUNK_BYTES = 1 << 20
@@ -151,6 +152,14 @@ class HttpSource:
                 headers={"Content-Type": "application/json"},
             )
         )
+
+    def console(self, path: RunPath, wanted: Mapping[str, Any]) -> ConsolePage:
+        """Answer a part of what a run has printed."""
+        names = {"levels": "level", "sources": "source", "ranks": "rank"}
+        query = {names.get(name, name): value for name, value in wanted.items() if value is not None}
+        if query.get("last") is not None:
+            query["last"] = "true" if query["last"] else "false"
+        return page_from(self._json("GET", f"/runs/{_encoded(path)}/console", params=query))
 
     def edit(self, path: RunPath, changes: Mapping[str, Any]) -> None:
         """Change name, notes, tags, group, config or summary."""

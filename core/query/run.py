@@ -17,6 +17,7 @@ from ..journal.block import flatten
 from ..names import to_folder
 from ..paths import RunPath
 from .artifacts import ArtifactsOfRead
+from .console import ConsoleLine, walk
 from .files import File
 from .source import RunInfo, Source
 from .summary import RunSummary
@@ -369,6 +370,28 @@ class Run(ArtifactsOfRead):
         blocks = self._source.history(self._info.path, logged, None, None, "system")
         table = Table.from_blocks(blocks, self._info.created_ns, logged, is_joined=False)
         return table.ordered_by(TIMESTAMP if x_axis == STEP else x_axis)
+
+    def console(
+        self,
+        search: str | None = None,
+        levels: Sequence[str] | None = None,
+        sources: Sequence[str] | None = None,
+        ranks: Sequence[int] | None = None,
+    ) -> Iterator[ConsoleLine]:
+        """Walk the lines that the run's programs printed, in order of time.
+
+        Args:
+            search: Only lines that hold this text, whatever its case.
+            levels: Only log records of these levels: "WARNING", "ERROR", ...
+            sources: Only these: "stdout", "stderr", "console".
+            ranks: Only processes of these ranks.
+
+        Example:
+            for line in run.console(levels=["ERROR"]):
+                print(line.text)
+        """
+        wanted = {"search": search, "levels": levels, "sources": sources, "ranks": ranks}
+        return walk(lambda part: self._source.console(self._info.path, part), wanted)
 
     # --- changing it ---------------------------------------------------------------------
 

@@ -10,6 +10,7 @@ from ..files import NamedFile
 from ..journal import Block
 from ..paths import RunPath
 from ..samples import Stream
+from .console import ConsolePage
 
 
 @dataclass(frozen=True)
@@ -134,6 +135,15 @@ class Source(Protocol):
 
     def tables(self, query: Mapping[str, Any]) -> dict[str, Any]:
         """Answer a question over tables; see `server.tables.models`."""
+        ...
+
+    def console(self, path: RunPath, wanted: Mapping[str, Any]) -> ConsolePage:
+        """Answer a part of what a run has printed.
+
+        Args:
+            path: The run.
+            wanted: `offset`, `limit`, `after`, `last`, `search`, `levels`, `sources`, `ranks`, as the stores take them.
+        """
         ...
 
     def edit(self, path: RunPath, changes: Mapping[str, Any]) -> None:

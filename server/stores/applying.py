@@ -17,6 +17,7 @@ from ...core.journal import Block, Entry
 from ...core.paths import RunPath
 from ...core.record import Control, Kind
 from ...core.values import encodable
+from .console import note_console
 from .cursors import fresh, last_seq
 from .edits import EDIT_STREAM
 from .named import note_named
@@ -117,6 +118,7 @@ def note_records(db: sa.Connection, run: int, stream: str, new: Sequence[Entry],
     ]
     if told:
         db.execute(alerts.insert(), told)
+    note_console(db, run, stream, controls)
     lost = sum(_count(entry) for entry in controls if entry.kind == Kind.LOST)
     if lost:
         db.execute(runs.update().where(runs.c.id == run).values(lost=runs.c.lost + lost))

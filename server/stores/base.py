@@ -21,6 +21,7 @@ from ...core.files import NamedFile
 from ...core.journal import Block, Entry
 from ...core.paths import RunPath
 from ...core.samples import Stream
+from .console import ConsolePage
 
 State = Literal["running", "finished", "failed", "killed", "crashed", "preempted"]
 
@@ -253,6 +254,34 @@ class MetadataStore(Protocol):
 
     def file(self, path: RunPath, name: str) -> NamedFile | None:
         """Answer one of them; None where there is none."""
+        ...
+
+    def console(
+        self,
+        path: RunPath,
+        *,
+        offset: int = 0,
+        limit: int = 1000,
+        after: int | None = None,
+        search: str | None = None,
+        levels: Sequence[str] | None = None,
+        sources: Sequence[str] | None = None,
+        ranks: Sequence[int] | None = None,
+        last: bool = False,
+    ) -> ConsolePage | None:
+        """Answer a part of what a run has printed, in order of time; None where there is no such run.
+
+        Args:
+            path: The run.
+            offset: Lines passed over; without effect where `after` is given.
+            limit: Lines at most.
+            after: The `mark` of an earlier answer: only lines that came, or changed, since, in that order.
+            search: Only lines that hold this text, whatever its case.
+            levels: Only log records of these levels.
+            sources: Only these.
+            ranks: Only processes of these ranks.
+            last: Count `offset` and `limit` from the end.
+        """
         ...
 
     def state(self, path: RunPath, *, now_ns: int | None = None) -> State | None:

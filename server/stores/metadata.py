@@ -20,6 +20,7 @@ from ...core.samples import Stream, is_sample
 from ...core.values import from_extension
 from .applying import FIND_ALERTS, FIND_CURSOR, FIND_ROW, FIND_RUN, FIND_STREAMS, apply_edit, apply_entries
 from .base import MetricRow, ProjectRow, RunDetail, RunPage, State, StreamRow
+from .console import ConsolePage, console, find_console
 from .edits import edit_records
 from .filters import parse_filter, parse_order, sort_key
 from .metrics import RunState, SqliteMetrics
@@ -107,7 +108,7 @@ class SqliteMetadata:
         with self._tables.write() as db:
             run = self._run_id(db, path)
             if run is not None:
-                for table in (alerts, files, facts):
+                for table in (alerts, files, facts, console):
                     db.execute(table.delete().where(table.c.run == run))
                 db.execute(streams.delete().where(streams.c.run == run))
                 db.execute(runs.delete().where(runs.c.id == run))
@@ -195,6 +196,37 @@ class SqliteMetadata:
         with self._tables.read() as db:
             run = self._run_id(db, path)
             return None if run is None else file_of(db, run, name)
+
+    def console(
+        self,
+        path: RunPath,
+        *,
+        offset: int = 0,
+        limit: int = 1000,
+        after: int | None = None,
+        search: str | None = None,
+        levels: Sequence[str] | None = None,
+        sources: Sequence[str] | None = None,
+        ranks: Sequence[int] | None = None,
+        last: bool = False,
+    ) -> ConsolePage | None:
+        """Answer a part of what a run has printed; None where there is no such run."""
+        with self._tables.read() as db:
+            run = self._run_id(db, path)
+            if run is None:
+                return None
+            return find_console(
+                db,
+                run,
+                offset=offset,
+                limit=limit,
+                after=after,
+                search=search,
+                levels=levels,
+                sources=sources,
+                ranks=ranks,
+                last=last,
+            )
 
     def state(self, path: RunPath, *, now_ns: int | None = None) -> State | None:
         """Answer a run's state; None where there is no such run."""

@@ -15,7 +15,7 @@ from sqlalchemy import event
 from ...core.errors import StorageError
 from .database import BUSY_SECONDS, explained, is_busy, newer
 
-VERSION = 2  # 1 had no named files
+VERSION = 2  # 1 had no named files, and no console
 _BUSY_STEP_SECONDS = 10.0
 
 schema = sa.MetaData()

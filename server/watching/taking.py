@@ -28,6 +28,7 @@ _PARTS = {
     Kind.EXIT: "state",
     Kind.REWIND: "rows",
     Kind.LOST: "lost",
+    Kind.CONSOLE: "console",
 }
 
 
@@ -68,7 +69,7 @@ class Taken:
             self.is_sign_of_life = True
         elif entry.kind == Kind.EXIT:
             self.has_ended = True
-        elif entry.kind not in (Kind.RUN, Kind.CONFIG, Kind.SUMMARY, Kind.LOST):
+        elif entry.kind not in (Kind.RUN, Kind.CONFIG, Kind.SUMMARY, Kind.LOST, Kind.CONSOLE):
             self.is_sign_of_life = True
 
 
