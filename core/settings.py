@@ -35,7 +35,7 @@ _VARIABLES = {
 # Variables of W&B that are taken where ours are not set. Never its key or its address: nothing of ours goes there.
 _FROM_WANDB = {
     "entity", "project", "dir", "name", "notes", "tags", "group", "job_type", "run_id", "mode", "resume", "silent",
-    "quiet", "save_code", "resume_from", "fork_from",
+    "quiet", "save_code", "resume_from", "fork_from", "console",
 }  # fmt: skip
 _TEXTS = {
     "entity", "project", "run_id", "name", "notes", "group", "job_type", "api_key", "resume_from", "fork_from", "x_label",

@@ -464,6 +464,26 @@ export interface paths {
         patch?: never;
         trace?: never;
     };
+    "/api/v1/runs/{entity}/{project}/{id}/console": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /**
+         * Console
+         * @description Read a part of what was printed, in order of time.
+         */
+        get: operations["console"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
     "/api/v1/runs/{entity}/{project}/{id}/files": {
         parameters: {
             query?: never;
@@ -913,6 +933,63 @@ export interface components {
              * @enum {string}
              */
             type: "null" | "bool" | "int" | "float" | "str" | "datetime" | "list" | "dict" | "media" | "any";
+        };
+        /**
+         * Console
+         * @description A part of what was printed, in order of time.
+         */
+        Console: {
+            /**
+             * Left Out
+             * @description Lines of the run that were printed and not kept.
+             */
+            left_out: number;
+            /** Lines */
+            lines: components["schemas"]["ConsoleLine"][];
+            /**
+             * Mark
+             * @description Give it as `after` to learn what came, or changed, since.
+             */
+            mark: number;
+            /**
+             * Total
+             * @description Lines that match.
+             */
+            total: number;
+        };
+        /**
+         * ConsoleLine
+         * @description A line that a program of the run has printed.
+         */
+        ConsoleLine: {
+            /**
+             * Level
+             * @description Of the log record it shows.
+             */
+            level: string | null;
+            /** Logger */
+            logger: string | null;
+            /**
+             * Number
+             * @description Its place among the lines of its process; a gap is what was left out.
+             */
+            number: number;
+            /** Rank */
+            rank: number | null;
+            /**
+             * Source
+             * @description stdout, stderr, or console where both went to one place.
+             */
+            source: string;
+            /** Stream */
+            stream: string;
+            /**
+             * Text
+             * @description Without the newline; colours as the program gave them.
+             */
+            text: string;
+            /** Time Ns */
+            time_ns: number;
         };
         /**
          * Definition
@@ -3289,6 +3366,62 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content?: never;
+            };
+            /** @description Not Found */
+            404: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Error"];
+                };
+            };
+            /** @description Unprocessable Entity */
+            422: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Error"];
+                };
+            };
+        };
+    };
+    console: {
+        parameters: {
+            query?: {
+                offset?: number;
+                limit?: number;
+                /** @description A `mark`: only lines that came, or changed, since. */
+                after?: number | null;
+                /** @description Count `offset` and `limit` from the end. */
+                last?: boolean;
+                /** @description Only lines that hold this text. */
+                search?: string | null;
+                /** @description Only log records of these levels. */
+                level?: string[] | null;
+                source?: ("stdout" | "stderr" | "console")[] | null;
+                /** @description Only processes of these ranks. */
+                rank?: number[] | null;
+            };
+            header?: never;
+            path: {
+                entity: string;
+                project: string;
+                id: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description Successful Response */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Console"];
+                };
             };
             /** @description Not Found */
             404: {
