@@ -48,7 +48,12 @@ class Disk:
 
     def mount_again(self) -> Path:
         """Have the power back: what the disk had is there."""
-        subprocess.run(["umount", str(self.place)], check=True, capture_output=True)
+        for _ in range(500):  # what the killed program has left running needs a moment to end
+            if subprocess.run(["umount", str(self.place)], check=False, capture_output=True).returncode == 0:
+                break
+            time.sleep(0.02)
+        else:
+            raise AssertionError(f"{self.place} is still in use")
         self.place = self._mount("-o", "loop", str(self.image))
         return self.place
 
