@@ -20,6 +20,9 @@ VERBS = {
     "logs": ("logs", "Print what a run printed, also while it goes on."),
     "export": ("export", "Write runs or their history as CSV, Parquet or JSON."),
     "rm": ("runs", "Move runs to the trash, or back."),
+    "artifact": ("artifact", "List, put, bring and compare the versions of artifacts."),
+    "registry": ("registry", "List registries, move stages, see who moved what."),
+    "gc": ("gc", "Remove what no version of an artifact needs any more."),
     "status": ("status", "Show every setting, its value, and where it comes from."),
     "doctor": ("doctor", "Check that tracker can work here, and say how to mend what cannot."),
 }

@@ -24,7 +24,9 @@ def test_every_default_dependency_is_defended() -> None:
         assert f"| `{name}` |" in DISTRIBUTION
 
 
-@pytest.mark.parametrize("extra", ["demo", "pandas", "parquet", "yaml", "torch", "test", "browser", "dev"])
+@pytest.mark.parametrize(
+    "extra", ["demo", "pandas", "parquet", "references", "yaml", "torch", "test", "browser", "dev"]
+)
 def test_every_extra_is_described(extra: str) -> None:
     assert _array(extra)
     assert f"| `{extra}` |" in DISTRIBUTION
