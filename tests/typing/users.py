@@ -24,6 +24,8 @@ def with_a_block() -> None:
 def at_module_level() -> None:
     tracker.init(project="typed")
     tracker.log({"loss": 0.5}, step=3, commit=True)
+    tracker.watch(object(), log="all", log_freq=10)
+    tracker.unwatch()
     tracker.flush()
     tracker.finish(exit_code=0)
     if tracker.run is not None:
