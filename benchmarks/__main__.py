@@ -25,6 +25,7 @@ SUBJECTS = (
     "capture_cost",
     "install_size",
     "bytes_per_point",
+    "media",
     "ingest",
     "read",
     "kill9",

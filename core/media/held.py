@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import tempfile
 import threading
 import weakref
 from collections.abc import Callable
@@ -99,6 +98,8 @@ class Spill:
 
 class _SpillFile:
     def __init__(self, folder: Path) -> None:
+        import tempfile  # slow to load, and rarely needed
+
         self._file = tempfile.TemporaryFile(dir=folder, buffering=0)  # noqa: SIM115 - closed by __del__
         self._lock = threading.Lock()  # it has one place for reading and writing
         self.size = 0

@@ -13,7 +13,7 @@ from typing import Any
 _SIGNATURE = b"\x89PNG\r\n\x1a\n"
 _COLOR_TYPES = {1: 0, 3: 2, 4: 6}  # by channels: grey, RGB, RGBA
 _LEVEL = 3  # beyond, photographs take twice the time for a few percent
-_STRIPE_BYTES = 1 << 20  # filtered at a time: bounds the memory
+_STRIPE_BYTES = 128 << 10  # filtered at a time: bounds the memory, and training gets its turn in between
 
 
 def encode_png(pixels: Any) -> bytes:

@@ -64,7 +64,7 @@ class _Frames(Encodable):
         encoded, format = _encoded(frames, self.fps, self.format, notes)
         self.notes = notes
         count, height, width, _ = frames.shape
-        told = {"format": format, "width": width, "height": height, "frames": count, "fps": self.fps}
+        told = {"format": "ogv" if format == "ogg" else format, "width": width, "height": height, "frames": count, "fps": self.fps}
         reference = Reference(_type="video-file", **Content(encoded).store(blobs), **told, **self.facts)
         reference["thumb"] = thumbnail.of_pixels(frames[0], blobs, always=True)
         return reference
@@ -98,7 +98,8 @@ def _file(content: Content, what: str, facts: dict[str, Any]) -> Encodable:
     size = sniff(head) if found == "gif" else None
     if size is not None and size.width is not None:
         facts = {**facts, "width": size.width, "height": size.height}
-    return Whole(content, _type="video-file", format=found, **facts)
+    # As file names end: a server would take "ogg" for a sound.
+    return Whole(content, _type="video-file", format="ogv" if found == "ogg" else found, **facts)
 
 
 def _check_shape(shape: tuple[int, ...]) -> None:

@@ -172,7 +172,7 @@ def test_without_a_codec_it_is_a_gif(
 
 @pytest.mark.parametrize(
     ("head", "format"),
-    [(b"\0\0\0\x18ftypisom", "mp4"), (b"\x1a\x45\xdf\xa3", "webm"), (b"GIF89a\x1f\0\x14\0", "gif"), (b"OggS", "ogg")],
+    [(b"\0\0\0\x18ftypisom", "mp4"), (b"\x1a\x45\xdf\xa3", "webm"), (b"GIF89a\x1f\0\x14\0", "gif"), (b"OggS", "ogv")],
 )
 def test_video_files_are_kept_as_they_are(log: Log, tmp_path: Path, head: bytes, format: str) -> None:
     """Whatever their name is; and they may be deleted right after."""
