@@ -64,7 +64,13 @@ class _Frames(Encodable):
         encoded, format = _encoded(frames, self.fps, self.format, notes)
         self.notes = notes
         count, height, width, _ = frames.shape
-        told = {"format": "ogv" if format == "ogg" else format, "width": width, "height": height, "frames": count, "fps": self.fps}
+        told = {
+            "format": "ogv" if format == "ogg" else format,
+            "width": width,
+            "height": height,
+            "frames": count,
+            "fps": self.fps,
+        }
         reference = Reference(_type="video-file", **Content(encoded).store(blobs), **told, **self.facts)
         reference["thumb"] = thumbnail.of_pixels(frames[0], blobs, always=True)
         return reference
