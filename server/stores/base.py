@@ -323,7 +323,7 @@ class MetricStore(Protocol):
     def keys(self, path: RunPath) -> Mapping[str, Mapping[str, Any]]:
         """Answer each key's statistics, hidden rows left out.
 
-        Those of samples (`system/...`) are among them. By key: points, numeric (points that can be charted), finite, nan, posinf, neginf, min, max, mean (None where
+        Those of samples (`system/...`) are left out. By key: points, numeric (points that can be charted), finite, nan, posinf, neginf, min, max, mean (None where
         nothing is finite), first, last (values as logged), last_step, last_time_ns, last_seq.
         """
         ...

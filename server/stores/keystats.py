@@ -170,12 +170,12 @@ class KeyStats:
             self.first[place] = values[index]
 
     def items(self) -> Iterator[tuple[str, dict[str, Any]]]:
-        """Walk the keys that have points, with their statistics."""
+        """Walk the keys that were logged and have points, with their statistics; samples of the machine are left out."""
         columns = {name: self.fields[name][: self.count].tolist() for name in _FIELDS.names or ()}
         for place in range(self.count):
             points = columns["points"][place]
-            if not points:
-                continue  # all its rows are hidden
+            if not points or is_sample(self.names[place]):  # without points: all its rows are hidden
+                continue
             numeric, nan = columns["numeric"][place], columns["nan"][place]
             posinf, neginf = columns["posinf"][place], columns["neginf"][place]
             finite = numeric - nan - posinf - neginf
@@ -199,6 +199,15 @@ class KeyStats:
                     "last_seq": columns["last_seq"][place],
                 },
             )
+
+    def samples(self) -> dict[str, Any]:
+        """Answer the last sample of the machine, by key."""
+        points = self.fields["points"]
+        return {
+            name: self.last[place]
+            for place, name in enumerate(self.names[: self.count])
+            if is_sample(name) and points[place]
+        }
 
     def logged(self) -> tuple[list[str], np.ndarray]:
         """Answer the keys that have points, and their figures side by side."""

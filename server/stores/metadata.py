@@ -26,7 +26,7 @@ from .filters import parse_filter, parse_order, sort_key
 from .metrics import RunState, SqliteMetrics
 from .named import facts_of, file_of, files_of
 from .states import latest_main
-from .summary import definition_of, last_samples
+from .summary import definition_of
 from .tables import Tables, alerts, facts, files, runs, streams
 from .views import Document, View, stream_row
 
@@ -182,7 +182,7 @@ class SqliteMetadata:
             lost=row.lost,
             trashed=view.trashed,
             environment=environment,
-            samples=last_samples(metrics.keys if metrics else {}),
+            samples=metrics.stats.samples() if metrics else {},
         )
 
     def files(self, path: RunPath) -> list[NamedFile]:

@@ -91,7 +91,7 @@ class RunState:
 
     @cached_property
     def keys(self) -> Mapping[str, Mapping[str, Any]]:
-        """Each key's statistics."""
+        """Statistics of each key that was logged."""
         return dict(self.stats.items())
 
 

@@ -6,7 +6,6 @@ from collections.abc import Mapping, Sequence
 from fnmatch import fnmatchcase
 from typing import Any
 
-from ...core.samples import is_sample
 from ...core.values import short
 
 _SELDOM = ("min", "max", "mean", "first")
@@ -23,8 +22,6 @@ def merged_summary(
     nothing), `best` being the least or, with the goal "maximize", the greatest value. What was set or taken away by
     hand holds until the metric is logged again.
 
-    Samples of the machine have none.
-
     Args:
         keys: Statistics, see `MetricStore.keys`.
         by_hand: Time in ns, whether it is there, value.
@@ -34,8 +31,6 @@ def merged_summary(
     written: dict[str, int] = {}
     seldom = [body for body in definitions if body.get("summary")]
     for key, stats in keys.items():
-        if is_sample(key):
-            continue
         wanted = definition_of(key, seldom) if seldom else None
         kinds = _kinds(wanted.get("summary")) if wanted else ()
         if "none" not in kinds:
@@ -62,11 +57,6 @@ def merged_summary(
         else:
             found.pop(key, None)
     return found
-
-
-def last_samples(keys: Mapping[str, Mapping[str, Any]]) -> dict[str, Any]:
-    """Answer the last value of each key that is a sample of the machine."""
-    return {key: stats["last"] for key, stats in keys.items() if is_sample(key)}
 
 
 def definition_of(key: str, definitions: Sequence[Mapping[str, Any]]) -> Mapping[str, Any] | None:
