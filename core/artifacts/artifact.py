@@ -313,6 +313,17 @@ class Artifact(Filling):
             raise UsageError(f"{self.name} has no file {path!r}; it has {', '.join(map(repr, near)) or 'none'}.")
         return ArtifactFile(self, entries[path])
 
+    def get(self, name: str) -> Any:
+        """Answer the medium or the table that was added under a name; None where there is none.
+
+        Raises:
+            UsageError: The artifact is not logged yet.
+        """
+        from .objects import read_object
+
+        self._settled("get")
+        return read_object(self, name)
+
     def get_path(self, name: str | os.PathLike[str]) -> ArtifactFile:
         """Answer one file, as `get_entry` does."""
         return self.get_entry(name)
@@ -519,8 +530,9 @@ class Artifact(Filling):
         version = self._settled("json_encode")
         return {"_type": "artifactVersion", "name": version.path, "type": version.type, "digest": version.digest}
 
-    def __getitem__(self, name: str) -> ArtifactFile:
-        return self.get_entry(name)
+    def __getitem__(self, name: str) -> Any:
+        """Answer what `get` answers, as in W&B."""
+        return self.get(name)
 
     def __repr__(self) -> str:
         return f"<Artifact {self.name} {self._type} {self.state}>"

@@ -9,6 +9,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import IO, Any, Literal
 
+from ..blobs import FolderBlobs
 from ..errors import UsageError
 from ..paths import blobs_folder
 from .manifest import Entry, check_path
@@ -48,6 +49,13 @@ class Contents:
             self._finalizer.detach()
         return snapshot
 
+    @property
+    def store(self) -> FolderBlobs:
+        """Where the bytes will be kept."""
+        from .place import local_place  # a cycle: places answer artifacts
+
+        return local_place(self.root).store
+
     def add_file(self, name: str, path: Path, policy: Policy, overwrite: bool) -> Entry:
         """Hold a file as it is now."""
         self._make_room(name, overwrite)
@@ -68,6 +76,7 @@ class Contents:
         """Hold a reference, or a file of another version as it is."""
         self._make_room(entry.path, overwrite)
         self.snapshot.add_reference(entry)
+        self.store.touch(part.blob for part in entry.parts)  # kept from `gc` until it is logged
         return entry
 
     @contextlib.contextmanager

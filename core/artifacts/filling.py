@@ -104,6 +104,38 @@ class Filling:
         with self._filling().new_file(name, mode, encoding) as file:
             yield file
 
+    def add(self, obj: Any, name: str, overwrite: bool = False) -> ArtifactFile:
+        """Add a medium or a table, as it is now; `get` answers it again.
+
+        Args:
+            obj: A `tracker.Table`, `tracker.Image`, ...
+            name: The path within the artifact; `<name>.tracker.json` says what it is, its bytes lie in `media/`.
+            overwrite: Replace what has this name already.
+
+        Raises:
+            UsageError: It is neither, or broken, or the name is there already.
+
+        Example:
+            artifact.add(tracker.Table(columns=["x"], data=[[1]]), "points")
+        """
+        from .objects import described_by, store_object
+
+        contents = self._filling()
+        path = described_by(name)
+        if path in contents.snapshot and not overwrite:
+            raise UsageError(f"the artifact has {name!r} already; replace it with overwrite=True.")
+        entry = Entry(path)
+        with self._guarded(f"the object {name!r}"):
+            about, entries = store_object(obj, name, contents.store)
+            entry = contents.add_bytes(path, about, overwrite)
+            for one in entries:
+                contents.add_entry(one, overwrite=True)  # the same bytes in another object
+        return ArtifactFile(self._artifact(), entry)
+
+    def __setitem__(self, name: str, obj: Any) -> None:
+        """Add a medium or a table; see `add`."""
+        self.add(obj, name)
+
     def add_reference(
         self, uri: Any, name: str | None = None, checksum: bool = True, max_objects: int | None = None
     ) -> list[ArtifactFile]:
