@@ -128,6 +128,22 @@ CONSOLE_READ_BYTES = 256 << 10
 CONSOLE_END_SECONDS = 5.0  # for the last lines to be written down; a terminal held by Ctrl-S takes for ever
 CONSOLE_WAITING_BYTES = 16 << 20  # printed and not looked at yet, where no file descriptor is captured
 
+# --- bytes on their way to and from a server --------------------------------------------
+UPLOAD_THREADS = 4
+FETCH_THREADS = 4
+FIRST_PIECE_BYTES = 4 << 20  # of one request; the next ones by how long it took
+MIN_PIECE_BYTES = 64 << 10
+MAX_PIECE_BYTES = 16 << 20  # what a server takes at once
+QUICK_PIECE_SECONDS = 0.5  # a piece that takes less makes the next one larger
+ASK_FIRST_BYTES = 1 << 20  # of a larger blob the server is asked what it has, before the first piece
+MAX_DIGESTS = 10_000  # of one question for what is missing
+MAX_DIGESTS_ANSWER_BYTES = 1 << 20
+FETCH_SECONDS = 60.0  # for one answer, and more for its bytes:
+FETCH_BYTES_PER_SECOND = 128 << 10  # slower, it is broken off, and goes on where it was
+CATALOGUE_STALL_SECONDS = 20.0  # a question about artifacts is asked again for so long
+FOREVER_SECONDS = 10.0 * 365 * 86_400  # `tracker sync --follow` never gives up
+MAX_CATALOGUE_ANSWER_BYTES = 256 << 20
+
 # --- complaints -------------------------------------------------------------------------
 COMPLAINT_INTERVAL_SECONDS = 60.0  # the same fault is said at most this often
 

@@ -245,6 +245,22 @@ class Registries(BaseModel):
     registries: list[Registry]
 
 
+class Edge(BaseModel):
+    """What a run made ("output") or read ("input")."""
+
+    use: str
+    artifact: str = Field(description="`entity/project/name:vN`.")
+    time_ns: int
+    type: str
+    digest: str
+
+
+class Edges(BaseModel):
+    """What a run made and read."""
+
+    edges: list[Edge]
+
+
 class Node(BaseModel):
     """A run or a version in a lineage."""
 

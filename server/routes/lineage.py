@@ -1,4 +1,4 @@
-"""`GET /lineage`: what runs made and read, from a run or a version on, up and down."""
+"""What runs made and read: `GET /edges` of one run, `GET /lineage` from a run or a version on, up and down."""
 
 from __future__ import annotations
 
@@ -49,6 +49,16 @@ def lineage_of(
             shape.update(_run(our, node.path))
         nodes.append(shape)
     return Json({"nodes": nodes, "edges": msgspec.to_builtins(found.edges), "cut": found.is_cut})
+
+
+@router.get("/edges", response_model=shapes.Edges)
+def edges(
+    our: Annotated[Services, Depends(services)],
+    run: Annotated[str, Query(description="`entity/project/id`, each part encoded.")],
+) -> Json:
+    """List what a run made and read."""
+    found = our.places.catalogue.edges(str(decode_path(run)))
+    return Json({"edges": msgspec.to_builtins(found)})
 
 
 def _run(our: Services, path: str) -> dict[str, Any]:

@@ -53,6 +53,7 @@ ROUTES = {
     ("GET", "/api/v1/artifacts/{entity}/{project}/{name}/{which}/file/{path:path}"): "key",
     ("GET", "/api/v1/registries"): "key",
     ("GET", "/api/v1/registries/{registry}"): "key",
+    ("GET", "/api/v1/edges"): "key",
     ("GET", "/api/v1/lineage"): "key",
     ("POST", "/login"): "open",
     ("POST", "/logout"): "key",
