@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import os
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from . import capture, exits, resume
 from .clock import Clock
@@ -23,6 +23,9 @@ from .run import Run
 from .settings import Resolved, Settings, resolve
 from .sources import defaults, from_any
 from .values import plain
+
+if TYPE_CHECKING:
+    from .uploads import Uploads
 
 DEFAULT_PROJECT = "uncategorized"
 _NOT_YET = ("tensorboard", "sync_tensorboard", "monitor_gym", "anonymous", "magic")
@@ -263,18 +266,38 @@ def _open_journal_in(
 def _start_sender(run: Run, chosen: Resolved, root: Path, complaints: Complaints) -> None:
     if chosen.mode != "online" or not chosen.base_url:
         return
+    from .delivery import Delivery
     from .sender import Sender  # only where there is a server: it costs memory and a second thread
     from .transport import HttpTransport
 
-    try:
-        run._sender = Sender.for_journal(
-            run._journal,
+    def make_uploads() -> Uploads:
+        from .uploads import Uploads  # threads and HTTP: only where there are bytes
+
+        return Uploads(
             run.path_,
-            HttpTransport(chosen.base_url, chosen.api_key),
-            root=root,
+            run.folder,
+            run.folder.parents[2],
+            transport.connection.twin(),
             say=complaints.say,
             is_silent=complaints.is_silent,
         )
+
+    def take_leftovers(is_wanted: Callable[[], bool]) -> None:
+        if run._delivery is not None:
+            run._delivery.take_leftovers(root, is_wanted)
+
+    try:
+        transport = HttpTransport(chosen.base_url, chosen.api_key)
+        run._sender = Sender.for_journal(
+            run._journal,
+            run.path_,
+            transport,
+            root=root,
+            say=complaints.say,
+            after_others=take_leftovers,
+            is_silent=complaints.is_silent,
+        )
+        run._delivery = Delivery(run._sender, make_uploads)
         run._sender.start()
     except (TrackerError, RuntimeError, OSError) as error:
         complaints.say(

@@ -37,8 +37,10 @@ from .values import HasMedia, OnDevice, careful, encode, holds_media, plain
 if TYPE_CHECKING:
     from types import TracebackType
 
+    from .delivery import Delivery
     from .media.worker import MediaWorker
     from .sender import Sender
+    from .uploads import Uploads
 
 _ROW = int(Kind.ROW)
 _LEVELS = ("INFO", "WARN", "ERROR")
@@ -99,6 +101,7 @@ class Run(ArtifactsOfRun):
         )
         self._keeper = Keeper(journal, clock, self._complete, complaints.say)
         self._sender: Sender | None = None
+        self._delivery: Delivery | None = None  # that one, and what sends bytes
         self._media: MediaWorker | None = None  # made when the first medium is logged
         # The hot path: bound once, so that `log` looks nothing up twice.
         self._append: Callable[[int, bytes], int] = journal.append
@@ -534,12 +537,14 @@ class Run(ArtifactsOfRun):
         return getattr(self.settings, "finish_timeout", None)
 
     def _send_rest(self) -> str | None:
-        if self._sender is None:
+        if self._delivery is None:
             return None
-        left = self._sender.finish(self._stall_seconds(), self._finish_timeout())
-        if not left.points:
-            return None
-        return f"{left.points:,} records are still on this machine only. Send them with: {left.command}"
+        return self._delivery.finish(self._stall_seconds(), self._finish_timeout())
+
+    @property
+    def _uploads(self) -> Uploads | None:
+        """What sends bytes and versions; None where nothing is sent while the run goes on."""
+        return None if self._delivery is None else self._delivery.uploads
 
     def __enter__(self) -> Run:
         """Answer the run."""

@@ -53,6 +53,7 @@ class Sender:
         command: What a user types to send the rest.
         others: Walks the streams that earlier runs have left, as long as what it is given answers True; asked once, and
             sent when the own streams are up to date.
+        after_others: Called once when there is nothing more of those, with what answers whether it is still wanted.
         is_silent: Draw no progress bar.
 
     Example:
@@ -73,6 +74,7 @@ class Sender:
         interval_seconds: float = SEND_INTERVAL_SECONDS,
         command: str = "tracker sync",
         others: Callable[[Callable[[], bool]], Iterable[Leftover]] = lambda _is_wanted: (),
+        after_others: Callable[[Callable[[], bool]], object] = lambda _is_wanted: None,
         is_silent: bool = False,
     ) -> None:
         self._stream_folders = stream_folders
@@ -83,6 +85,7 @@ class Sender:
         self._interval = interval_seconds
         self._command = command
         self._others = others
+        self._after_others: Callable[[Callable[[], bool]], object] | None = after_others
         self._is_silent = is_silent
         self._pid = os.getpid()
         self._own: dict[Path, Shipper] = {}
@@ -108,6 +111,7 @@ class Sender:
         *,
         root: Path,
         say: Callable[[str], object],
+        after_others: Callable[[Callable[[], bool]], object] = lambda _is_wanted: None,
         is_silent: bool = False,
     ) -> Sender:
         """Make the sender of a process: its own stream, and those of the children it forks.
@@ -118,6 +122,7 @@ class Sender:
             transport: Where to.
             root: The folder of all runs; what earlier runs have left there is sent as well.
             say: Takes a sentence for the user.
+            after_others: See the class.
             is_silent: Draw no progress bar.
         """
         own, streams = journal.id, journal.streams
@@ -138,6 +143,7 @@ class Sender:
             say=say,
             command=command,
             others=lambda is_wanted: leftovers(root, transport.address, is_wanted),
+            after_others=after_others,
             is_silent=is_silent,
         )
 
@@ -279,6 +285,9 @@ class Sender:
             if self._other is None:
                 left = next(self._left_over, None)
                 if left is None:
+                    after, self._after_others = self._after_others, None
+                    if after is not None:
+                        after(lambda: not self._is_finishing)
                     return False
                 self._other = self._shipper(left.folder, left.path)
             if self._step(self._other, is_final=True):

@@ -13,7 +13,7 @@ import time
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from .backoff import Backoff
 from .errors import FormatError, TransportError, UsageError
@@ -26,6 +26,9 @@ from .progress import Progress
 from .record import Kind, decode_control
 from .shipping import Shipper, last_seq, read_acked
 from .transport import Transport
+
+if TYPE_CHECKING:
+    from .file_sync import FileSync
 
 _PROCESS = re.compile(r"-(\d+)-[0-9a-f]+$|\.(\d+)-[0-9a-f]+$")
 _FIRST_BYTES = 64 << 10
@@ -53,7 +56,11 @@ class Report:
         runs, streams: How many were looked at.
         sent_rows, sent_bytes: What the server took from us.
         set_aside: Records that the server refused.
+        sent_files: Blobs that the server took from us: media, chunks of artifacts.
+        sent_file_bytes: Their bytes on the wire.
+        sent_versions: Versions of artifacts that the server has now.
         left: Records that are still on this machine only.
+        left_files, left_versions: The same for blobs and versions.
         live: Runs that were still being written when this ended.
         failed: Run and reason, for what could not be sent.
     """
@@ -63,14 +70,19 @@ class Report:
     sent_rows: int = 0
     sent_bytes: int = 0
     set_aside: int = 0
+    sent_files: int = 0
+    sent_file_bytes: int = 0
+    sent_versions: int = 0
     left: int = 0
+    left_files: int = 0
+    left_versions: int = 0
     live: int = 0
     failed: list[tuple[str, str]] = field(default_factory=list)
 
     @property
     def is_complete(self) -> bool:
         """Whether the server has everything there was."""
-        return not self.failed and not self.left
+        return not (self.failed or self.left or self.left_files or self.left_versions)
 
     def as_dict(self) -> dict[str, Any]:
         """Answer the same for `--json`."""
@@ -112,6 +124,7 @@ def sync(
             while True:
                 work.look()
                 work.send_all(bar)
+                work.send_files(progress)
                 if not follow or work.is_stuck or not work.live():
                     return work.report()
                 sleep(SEND_INTERVAL_SECONDS)
@@ -192,6 +205,7 @@ class _Work:
         self._ends: dict[Path, int] = {}
         self._grown_at: dict[Path, float] = {}
         self._failed: dict[Path, str] = {}
+        self._files: FileSync | None = None
         self.is_stuck = False
 
     def look(self) -> None:
@@ -225,6 +239,18 @@ class _Work:
             except (OSError, FormatError) as error:
                 self._failed[folder] = f"cannot be read: {error}"
                 self._say(f"{folder} cannot be read ({error}); the other streams go on.")
+
+    def send_files(self, draws: bool) -> None:
+        """Send what the runs have beside their streams: blobs of their own, and versions of artifacts."""
+        connection = getattr(self._transport, "connection", None)
+        if connection is None or self.is_stuck:
+            return
+        if self._files is None:
+            from .file_sync import FileSync
+
+            self._files = FileSync(connection, say=self._say, clock=self._clock, is_silent=not draws)
+        self._files.send(self._runs, self._stall)
+        self.is_stuck = self._files.is_stuck
 
     def _send(self, shipper: Shipper, bar: Progress) -> None:
         # Last of all what lies behind a stretch that looks unwritten: only where nobody can write it any more.
@@ -273,6 +299,8 @@ class _Work:
             report.left += max(0, self._ends.get(folder, 0) - shipper.acked)
         report.failed = [(str(self._shippers[folder].path), reason) for folder, reason in self._failed.items()
                          if folder in self._shippers]  # fmt: skip
+        if self._files is not None:
+            self._files.tell(report)
         return report
 
 

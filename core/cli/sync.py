@@ -65,9 +65,16 @@ def _tell(report: Report, address: str) -> None:
     click.echo(
         f"{report.sent_rows:,} rows ({output.size(report.sent_bytes)}) of {report.runs:,} runs sent to {address}."
     )
+    if report.sent_files or report.sent_versions:
+        click.echo(
+            f"{report.sent_files:,} files ({output.size(report.sent_file_bytes)}) sent; "
+            f"{report.sent_versions:,} versions of artifacts are there."
+        )
     for count, sentence in (
         (report.set_aside, "records were refused by the server and stay here"),
         (report.left, "records are still on this machine only; run it again"),
+        (report.left_files, "files are still on this machine only; run it again"),
+        (report.left_versions, "versions of artifacts are still on this machine only; run it again"),
         (report.live, "runs are still being written; --follow goes on with them"),
     ):
         if count:

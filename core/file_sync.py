@@ -1,0 +1,165 @@
+"""Sending what runs have beside their streams after the fact: blobs of their own, and versions of artifacts.
+
+The server is asked what it lacks, so it does not matter what was sent before, by whom, or to which server.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterator, Mapping
+from concurrent.futures import Future
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from .artifacts.catalogue import FolderCatalogue
+from .artifacts.remote import RemoteCatalogue
+from .artifacts.version import REGISTRY, Version, number_of, parse_name
+from .blobs import FolderBlobs
+from .connection import Connection
+from .errors import TrackerError
+from .limits import FOREVER_SECONDS
+from .paths import RunPath, artifacts_folder, blobs_folder, run_blobs
+from .uploading import Batch, Unsent, Uploading
+from .uploads import forget_notes, left_blobs, left_versions, local_version
+
+if TYPE_CHECKING:
+    from .sync import Report
+
+
+class FileSync:
+    """Sends blobs and versions of runs.
+
+    Args:
+        connection: The server.
+        say: Takes a sentence for the user.
+        clock: Answers seconds that only go forward.
+        is_silent: Draw no progress bar.
+    """
+
+    def __init__(
+        self,
+        connection: Connection,
+        *,
+        say: Callable[[str], object],
+        clock: Callable[[], float] = time.monotonic,
+        is_silent: bool = False,
+    ) -> None:
+        self._connection = connection
+        self._say = say
+        self._clock = clock
+        self._is_silent = is_silent
+        self._unsent = Unsent()
+        self._sent_files = self._sent_bytes = 0
+        self._failed: dict[str, str] = {}
+        self._seen: set[tuple[RunPath, str]] = set()
+        self._told: set[tuple[str, str]] = set()
+        self._claims: dict[str, Future[Version]] = {}
+
+    @property
+    def is_stuck(self) -> bool:
+        """Whether the server has not taken all, and is given up on."""
+        return any(self._unsent)
+
+    def send(self, runs: Mapping[Path, RunPath], stall_seconds: float | None) -> None:
+        """Send what these runs have.
+
+        Args:
+            runs: Their folders and paths.
+            stall_seconds: Give up when the server has taken nothing for so long; None: never.
+        """
+        uploading = Uploading(
+            self._connection.twin(),
+            say=self._say,
+            clock=self._clock,
+            comfort="It is tried again.",
+            is_silent=self._is_silent,
+        )
+        self._failed = {}
+        looked: set[tuple[RunPath, str]] = set()
+        for folder, path in runs.items():
+            own = FolderBlobs(run_blobs(folder))
+            new = {digest for digest, *_ in own.walk() if (path, digest) not in self._seen}
+            uploading.add(Batch(own, path), new)
+            looked.update((path, digest) for digest in new)
+        inputs: list[tuple[str, Version]] = []
+        for root, names in _by_root(runs).items():
+            shared = Batch(FolderBlobs(blobs_folder(root)), None)
+            for run, use, version in _versions(root, names, self._connection.address):
+                if version.path not in self._claims:
+                    self._claims[version.path] = uploading.claim(shared, version, version.token)
+                if run is not None and use == "input" and (run, version.path) not in self._told:
+                    inputs.append((run, version))
+        self._unsent = uploading.finish(FOREVER_SECONDS if stall_seconds is None else stall_seconds)
+        self._sent_files += uploading.sent_blobs
+        self._sent_bytes += uploading.sent_bytes
+        self._settle()
+        if not any(self._unsent):
+            self._seen |= looked
+            self._tell_uses(inputs)
+            self._forget(runs)
+
+    def tell(self, report: Report) -> None:
+        """Put what was done into a report."""
+        report.sent_files = self._sent_files
+        report.sent_file_bytes = self._sent_bytes
+        report.sent_versions = len(self._claims)
+        report.left_files = self._unsent.blobs
+        report.left_versions = self._unsent.versions
+        report.failed += sorted(self._failed.items())
+
+    def _settle(self) -> None:
+        """Look what became of the claims; those that came to nothing are made again by the next `send`."""
+        for path, done in list(self._claims.items()):
+            error = None if done.cancelled() else done.exception()
+            if error is not None:
+                self._failed[path] = str(error)
+            if done.cancelled() or error is not None:
+                del self._claims[path]
+
+    def _tell_uses(self, inputs: list[tuple[str, Version]]) -> None:
+        """Have the server know which runs read which versions."""
+        catalogue = RemoteCatalogue(self._connection.twin())
+        for run, version in inputs:
+            done = self._claims.get(version.path)
+            if done is None:
+                continue
+            try:
+                catalogue.use(done.result(), run)
+            except TrackerError as error:
+                self._failed[run] = f"the server does not take note of what it read: {error}"
+            else:
+                self._told.add((run, version.path))
+
+    def _forget(self, runs: Mapping[Path, RunPath]) -> None:
+        """Take word back that was left by processes which did not come to send it."""
+        for root in _by_root(runs):
+            for left in left_blobs(root, self._connection.address):
+                if left.folder in runs:
+                    forget_notes(left)
+            for version in left_versions(root, self._connection.address):
+                if version.noted.path in self._claims:
+                    forget_notes(version)
+
+
+def _by_root(runs: Mapping[Path, RunPath]) -> dict[Path, list[str]]:
+    found: dict[Path, list[str]] = {}
+    for folder, path in runs.items():
+        found.setdefault(folder.parents[2], []).append(str(path))
+    return found
+
+
+def _versions(root: Path, runs: list[str], address: str) -> Iterator[tuple[str | None, str, Version]]:
+    """Walk the versions that runs made or read, with the run and which of the two; and those that were left over."""
+    catalogue = FolderCatalogue(artifacts_folder(root))
+    for run in runs:
+        for edge in catalogue.edges(run):
+            name = parse_name(edge.artifact)
+            if name.entity in (None, REGISTRY) or name.project is None or number_of(name.which) is None:
+                continue
+            version = catalogue.version(str(name.entity), name.project, name.name, name.which)
+            if version is not None:
+                yield run, edge.use, version
+    for left in left_versions(root, address):
+        version = local_version(root, left.noted)
+        if version is not None:
+            yield None, "output", version

@@ -1,0 +1,313 @@
+"""What a run has for bringing its bytes and its versions to the server, and what was left over by runs before it.
+
+What is on its way is noted on disk, in one small file each, so that a process that dies leaves word: the next start, or
+`tracker sync`, goes on. A note of bytes lies with the run's blobs, one of a version with the blobs that runs share.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import re
+import threading
+import time
+from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import Future
+from pathlib import Path
+from typing import TYPE_CHECKING, Literal, NamedTuple
+
+import msgspec
+
+from .blobs import FolderBlobs
+from .connection import Connection
+from .paths import RunPath, artifacts_folder, blobs_folder, find_runs, host_name, run_blobs
+from .processes import is_alive
+from .uploading import Batch, Unsent, Uploading
+
+if TYPE_CHECKING:
+    from .artifacts.version import Version
+
+Scope = Literal["run", "shared"]
+_NOTES = ".unsent"
+_OUTBOX = ".outbox"
+_NOTE = re.compile(r"(?P<host>.*)-(?P<pid>\d+)")
+
+
+class Noted(msgspec.Struct, frozen=True):
+    """A version that was to be claimed on a server.
+
+    Args:
+        address: Of the server.
+        host, pid: The process that meant to.
+        entity, project, name, version: As the folder here has it.
+        token: Under which it is claimed.
+    """
+
+    address: str
+    host: str
+    pid: int
+    entity: str
+    project: str
+    name: str
+    version: int
+    token: str
+
+    @property
+    def path(self) -> str:
+        """`entity/project/name:vN`, of the folder here."""
+        return f"{self.entity}/{self.project}/{self.name}:v{self.version}"
+
+
+class LeftBlobs(NamedTuple):
+    """A run whose blobs have not all arrived; `notes` say so."""
+
+    path: RunPath
+    folder: Path
+    notes: list[Path]
+
+
+class LeftVersion(NamedTuple):
+    """A version that was not claimed; `note` says so."""
+
+    noted: Noted
+    note: Path
+
+
+class Uploads:
+    """Sends blobs and versions of one run while it goes on.
+
+    Args:
+        path: The run.
+        folder: Its folder.
+        root: The folder of all runs.
+        connection: The server.
+        say: Takes a sentence for the user.
+        clock: Answers seconds that only go forward.
+        is_silent: Draw no progress bar.
+
+    Example:
+        uploads = Uploads(path, folder, root, Connection(url, key), say=print)
+        uploads.blobs("run", [digest])
+        unsent = uploads.finish(stall_seconds=10)
+    """
+
+    def __init__(
+        self,
+        path: RunPath,
+        folder: Path,
+        root: Path,
+        connection: Connection,
+        *,
+        say: Callable[[str], object],
+        clock: Callable[[], float] = time.monotonic,
+        is_silent: bool = False,
+    ) -> None:
+        self._path = path
+        self._root = root
+        self._address = connection.address
+        self._own = Batch(FolderBlobs(run_blobs(folder)), path)
+        self._shared = Batch(FolderBlobs(blobs_folder(root)), None)
+        self._uploading = Uploading(connection, say=say, clock=clock, is_silent=is_silent)
+        self._lock = threading.Lock()
+        self._note: Path | None = None
+        self._noted_by = 0
+        self._later: Uploading | None = None
+        self._make_later: Callable[[], Uploading] = lambda: Uploading(
+            connection.twin(), say=say, clock=clock, threads=1, comfort="It is tried again.", is_silent=True
+        )
+
+    def blobs(self, scope: Scope, digests: Iterable[str]) -> None:
+        """Send blobs, if the server lacks them. Returns at once; from any thread; never raises for the server's sake.
+
+        Args:
+            scope: "run" for the run's own, "shared" for those that all runs share.
+            digests: Which; they are in their folder already.
+        """
+        wanted = list(digests)
+        if not wanted:
+            return
+        if scope == "run" and self._noted_by != os.getpid():
+            self._write_note()
+        self._uploading.add(self._own if scope == "run" else self._shared, wanted)
+
+    def claim(self, version: Version, token: str | None = None) -> Future[Version]:
+        """Claim a version of this folder on the server, once its blobs are there. Returns at once.
+
+        Args:
+            version: As it was claimed here.
+            token: Under which; the version's own by default.
+
+        Returns:
+            The version as the server has it: the number may be another one. It fails where the server refuses the
+            version for what it is, and is cancelled where the run ends before.
+        """
+        note = _note_version(self._root, self._address, version, token or version.token)
+        done = self._uploading.claim(self._shared, version, token or version.token)
+
+        def settle(claimed: Future[Version]) -> None:
+            if not claimed.cancelled() and note is not None:
+                _remove(note)
+
+        done.add_done_callback(settle)
+        return done
+
+    def hurry(self) -> None:
+        """The run is about to end: let no pause be longer than a moment."""
+        if self._later is not None:
+            self._later.stop(0.0)
+        self._uploading.hurry()
+
+    def finish(self, stall_seconds: float, timeout: float | None = None) -> Unsent:
+        """Send the rest, and end; see `Uploading.finish`."""
+        unsent = self._uploading.finish(stall_seconds, timeout)
+        if self._note is not None and self._noted_by == os.getpid() and not unsent.blobs:
+            _remove(self._note)
+        return unsent
+
+    def take_leftovers(self, is_wanted: Callable[[], bool] = lambda: True) -> None:
+        """Send what earlier runs have left for this server, one thing at a time, behind all else.
+
+        Args:
+            is_wanted: Asked before each run that is looked at; False ends it.
+        """
+        for left in left_blobs(self._root, self._address, is_wanted):
+            self._send_left(left)
+        for version in left_versions(self._root, self._address):
+            if not is_wanted():
+                return
+            self._claim_left(version)
+
+    def _later_on(self) -> Uploading:
+        if self._later is None:
+            self._later = self._make_later()
+        return self._later
+
+    def _send_left(self, left: LeftBlobs) -> None:
+        own = FolderBlobs(run_blobs(left.folder))
+        self._later_on().add(
+            Batch(own, left.path), (stored.digest for stored in own.walk()), lambda: _remove_all(left.notes)
+        )
+
+    def _claim_left(self, left: LeftVersion) -> None:
+        version = local_version(self._root, left.noted)
+        if version is None:  # deleted here since
+            _remove(left.note)
+            return
+        done = self._later_on().claim(self._shared, version, left.noted.token)
+
+        def settle(claimed: Future[Version]) -> None:
+            if not claimed.cancelled():
+                _remove(left.note)
+
+        done.add_done_callback(settle)
+
+    def _write_note(self) -> None:
+        """Leave word that the run has blobs that are to be sent; it is taken back when they were."""
+        with self._lock:
+            if self._noted_by == os.getpid():
+                return
+            self._noted_by = os.getpid()
+            note = self._own.local.folder / _NOTES / f"{host_name()}-{os.getpid()}"
+            with contextlib.suppress(OSError):  # `tracker sync` looks without it
+                note.parent.mkdir(parents=True, exist_ok=True)
+                note.write_text(self._address, encoding="utf-8")
+                self._note = note
+
+
+def has_left(root: Path, is_wanted: Callable[[], bool] = lambda: True) -> bool:
+    """Answer whether any process has left word of bytes or versions that were to be sent."""
+    return any(True for _ in left_versions(root)) or any(True for _ in left_blobs(root, None, is_wanted))
+
+
+def left_blobs(
+    root: Path, address: str | None = None, is_wanted: Callable[[], bool] = lambda: True
+) -> Iterator[LeftBlobs]:
+    """Walk the runs whose blobs have not all arrived on a server, as far as somebody left word of it.
+
+    Args:
+        root: The folder of all runs.
+        address: Only those meant for this server.
+        is_wanted: Asked before each run; False ends the walk.
+    """
+    for path, folder in find_runs(root):
+        if not is_wanted():
+            return
+        notes = [note for note in _entries(run_blobs(folder) / _NOTES) if _is_left(note, address)]
+        if notes:
+            yield LeftBlobs(path, folder, notes)
+
+
+def left_versions(root: Path, address: str | None = None) -> Iterator[LeftVersion]:
+    """Walk the versions that were to be claimed on a server by processes that are gone."""
+    for note in _entries(blobs_folder(root) / _OUTBOX):
+        try:
+            noted = msgspec.json.decode(note.read_bytes(), type=Noted)
+        except OSError:
+            continue
+        except msgspec.MsgspecError:  # cut
+            _remove(note)
+            continue
+        is_here = noted.host == host_name()
+        if (address is None or noted.address == address) and is_here and not is_alive(noted.pid):
+            yield LeftVersion(noted, note)
+
+
+def local_version(root: Path, noted: Noted) -> Version | None:
+    """Answer the version that a note is of; None where it is not there any more."""
+    from .artifacts.catalogue import FolderCatalogue
+
+    try:
+        catalogue = FolderCatalogue(artifacts_folder(root))
+        return catalogue.version(noted.entity, noted.project, noted.name, f"v{noted.version}")
+    except (OSError, ValueError):
+        return None
+
+
+def forget_notes(left: LeftBlobs | LeftVersion) -> None:
+    """Take word back: all of it has arrived."""
+    if isinstance(left, LeftBlobs):
+        _remove_all(left.notes)
+    else:
+        _remove(left.note)
+
+
+def _note_version(root: Path, address: str, version: Version, token: str) -> Path | None:
+    noted = Noted(
+        address, host_name(), os.getpid(), version.entity, version.project, version.name, version.version, token
+    )
+    note = blobs_folder(root) / _OUTBOX / f"{re.sub('[^A-Za-z0-9]+', '_', token)[:64]}"
+    draft = note.with_name(f".{note.name}")
+    try:
+        note.parent.mkdir(parents=True, exist_ok=True)
+        draft.write_bytes(msgspec.json.encode(noted))
+        os.replace(draft, note)
+    except OSError:  # `tracker sync` looks at what the runs have made
+        return None
+    return note
+
+
+def _is_left(note: Path, address: str | None) -> bool:
+    match = _NOTE.fullmatch(note.name)
+    if match is None or match["host"] != host_name() or is_alive(int(match["pid"])):
+        return False
+    try:
+        return address is None or note.read_text(encoding="utf-8") == address
+    except (OSError, UnicodeDecodeError):
+        return False
+
+
+def _entries(folder: Path) -> list[Path]:
+    try:
+        return sorted(folder / name for name in os.listdir(folder) if not name.startswith("."))
+    except OSError:
+        return []
+
+
+def _remove(path: Path) -> None:
+    with contextlib.suppress(OSError):
+        path.unlink()
+
+
+def _remove_all(paths: Iterable[Path]) -> None:
+    for path in paths:
+        _remove(path)
