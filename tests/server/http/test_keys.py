@@ -54,6 +54,8 @@ ROUTES = {
     ("GET", "/api/v1/registries"): "key",
     ("GET", "/api/v1/registries/{registry}"): "key",
     ("GET", "/api/v1/edges"): "key",
+    ("POST", "/api/v1/tables/query"): "key",
+    ("GET", "/api/v1/runs/{entity}/{project}/{id}/console"): "key",
     ("GET", "/api/v1/lineage"): "key",
     ("POST", "/login"): "open",
     ("POST", "/logout"): "key",
