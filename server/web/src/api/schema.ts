@@ -228,6 +228,26 @@ export interface paths {
         patch?: never;
         trace?: never;
     };
+    "/api/v1/edges": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /**
+         * Edges
+         * @description List what a run made and read.
+         */
+        get: operations["edges"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
     "/api/v1/events": {
         parameters: {
             query?: never;
@@ -1032,6 +1052,33 @@ export interface components {
         Digests: {
             /** Digests */
             digests: string[];
+        };
+        /**
+         * Edge
+         * @description What a run made ("output") or read ("input").
+         */
+        Edge: {
+            /**
+             * Artifact
+             * @description `entity/project/name:vN`.
+             */
+            artifact: string;
+            /** Digest */
+            digest: string;
+            /** Time Ns */
+            time_ns: number;
+            /** Type */
+            type: string;
+            /** Use */
+            use: string;
+        };
+        /**
+         * Edges
+         * @description What a run made and read.
+         */
+        Edges: {
+            /** Edges */
+            edges: components["schemas"]["Edge"][];
         };
         /**
          * Error
@@ -2681,6 +2728,47 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content?: never;
+            };
+            /** @description Not Found */
+            404: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Error"];
+                };
+            };
+            /** @description Unprocessable Entity */
+            422: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Error"];
+                };
+            };
+        };
+    };
+    edges: {
+        parameters: {
+            query: {
+                /** @description `entity/project/id`, each part encoded. */
+                run: string;
+            };
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description Successful Response */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Edges"];
+                };
             };
             /** @description Not Found */
             404: {
