@@ -110,7 +110,11 @@ def _bin(taken: _Values) -> Reference:
     low, high = float(values.min()), float(values.max())
     if not np.isfinite(high - low):
         raise Unstorable(f"spans from {low:g} to {high:g}, which is beyond what floats can divide")
-    counts, edges = np.histogram(values, bins=taken.num_bins)
+    try:
+        counts, edges = np.histogram(values, bins=taken.num_bins)
+    except ValueError:  # all so near each other that there is no float between: a wider range has room for the edges
+        room = max(abs(low), abs(high)) / 1000
+        counts, edges = np.histogram(values.astype(np.float64), bins=taken.num_bins, range=(low - room, high + room))
     reference = Reference(_type="histogram", values=counts.tolist(), bins=[float(edge) for edge in edges])
     if strange:
         reference["nonfinite"] = strange

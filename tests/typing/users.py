@@ -21,6 +21,18 @@ def with_a_block() -> None:
     run.finish()
 
 
+def with_media(array: Any, figure: Any) -> None:
+    with tracker.init(project="typed") as run:
+        classes = tracker.Classes([{"id": 1, "name": "cat"}])
+        run.log({"image": tracker.Image(array, caption="a", classes=classes, masks={"m": {"mask_data": array}})})
+        run.log({"figure": figure, "gallery": [tracker.Image(array), tracker.Image("a.png")]}, step=1)
+        run.log({"sound": tracker.Audio(array, sample_rate=8000), "video": tracker.Video(array, fps=4, format="gif")})
+        run.log({"counts": tracker.Histogram(array, num_bins=10), "page": tracker.Html("<b>", inject=False)})
+    for image in tracker.Api().run(run.path).media("image"):
+        data: bytes = image.read()
+        print(image.step, image.caption, len(data))
+
+
 def at_module_level() -> None:
     tracker.init(project="typed")
     tracker.log({"loss": 0.5}, step=3, commit=True)

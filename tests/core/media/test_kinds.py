@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import json
+import tempfile
 import wave
 from collections.abc import Callable
 from pathlib import Path
@@ -11,9 +12,14 @@ from typing import Any
 
 import numpy as np
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from hypothesis.extra import numpy as arrays
 
 import tracker
-from tracker.core.values import Unstorable
+from tracker.core.blobs import FolderBlobs
+from tracker.core.media.base import digests_in
+from tracker.core.values import Reference, Unstorable
 
 from .conftest import Logged
 
@@ -485,3 +491,42 @@ def test_a_value_whose_methods_raise_is_told(log: Log, caplog: pytest.LogCapture
     assert logged.rows == [{"_step": 0, "loss": 1.0}]
     with pytest.raises(Unstorable, match="no array today"):
         tracker.Image(Hostile()).snapshot()
+
+
+ANYTHING = st.one_of(
+    st.none(), st.booleans(), st.integers(), st.floats(), st.text(max_size=20), st.binary(max_size=200),
+    st.lists(st.floats(), max_size=5), st.dictionaries(st.text(max_size=5), st.integers(), max_size=3),
+    arrays.arrays(arrays.scalar_dtypes(), arrays.array_shapes(min_dims=0, max_dims=6, min_side=0, max_side=4)),
+)  # fmt: skip
+
+
+@given(st.lists(ANYTHING, min_size=1, max_size=3), ANYTHING)
+def test_nothing_that_is_given_to_them_raises(several: list[Any], other: Any) -> None:
+    """Neither when they are made, nor when their snapshots are encoded: there is a reference, or a reason."""
+    value = several[0]
+    made = [
+        *(kind(value) for kind in (tracker.Image, tracker.Audio, tracker.Video, tracker.Html, tracker.Histogram)),
+        *(kind(value) for kind in (tracker.Plotly, tracker.Object3D, tracker.Molecule, tracker.Text, tracker.Classes)),
+        tracker.Image(value, mode=other, caption=other, grouping=other, classes=several, boxes=other, masks=other),
+        tracker.Image(np.zeros((4, 4)), mode=other, classes=other, boxes={"a": other}, masks={"a": other}),
+        tracker.Image(np.zeros((4, 4)), boxes={"a": {"box_data": several}}, masks={"a": {"mask_data": value}}),
+        tracker.Image(np.zeros((4, 4)), file_type=other, normalize=other),
+        tracker.Audio(value, sample_rate=other, caption=other),
+        tracker.Video(value, fps=other, format=other, caption=other),
+        tracker.Histogram(value, num_bins=other),
+        tracker.Histogram(np_histogram=(value, other)),
+        tracker.Object3D({"points": value, "boxes": several, "vectors": other}),
+        tracker.Object3D(value, file_type=other),
+        tracker.Text(value, format=other),
+    ]
+    with tempfile.TemporaryDirectory() as folder:
+        blobs = FolderBlobs(Path(folder))
+        for medium in made:
+            try:
+                taken = medium.snapshot()
+                reference = taken if isinstance(taken, Reference) else taken.encode(blobs)
+            except Unstorable as reason:
+                assert str(reason)
+            else:
+                assert reference["_type"] == medium._type
+                assert not blobs.missing(digests_in(reference))
