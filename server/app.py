@@ -125,7 +125,7 @@ def create_app(
         root=root,
         index=index,
         places=places,
-        tables=Engine(TableFiles(stores.metrics, places.run_blobs, stores.folder / "tables")),
+        tables=Engine(TableFiles(stores.metrics, places, stores.folder / "tables")),
         hub=hub,
         actions=Actions(index, tell, root if mode == "ui" else None, watcher),
         tell=tell,

@@ -165,48 +165,11 @@ class _Copy(Encodable):
 
 
 def _table(reference: Reference, read: Callable[[str], bytes]) -> Table:
-    import duckdb
-
-    from ..tables import Table
-    from ..tables.parquet import METADATA_KEY, quoted
+    from ..tables.reading import read_table
 
     digests = [part[0] for part in reference.get("parts") or ()] or [reference.get("digest")]
-    table: Table | None = None
     with tempfile.TemporaryDirectory(prefix="tracker-table-") as folder:
-        for number, digest in enumerate(digests):
-            path = Path(folder) / f"{number}.parquet"
+        paths = [Path(folder) / f"{number}.parquet" for number in range(len(digests))]
+        for path, digest in zip(paths, digests, strict=True):
             path.write_bytes(read(str(digest)))
-            with duckdb.connect() as connection:
-                found = connection.execute(
-                    "SELECT decode(value) FROM parquet_kv_metadata(?) WHERE decode(key) = ?", [str(path), METADATA_KEY]
-                ).fetchone()
-                if found is None:
-                    raise FormatError(f"the table {digest} is none of ours.")
-                columns = json.loads(found[0])["columns"]
-                if table is None:
-                    table = _empty(Table, columns)
-                fields = ", ".join(quoted(column["field"]) for column in columns)
-                rows = connection.execute(f"SELECT {fields} FROM read_parquet(?)", [str(path)])  # noqa: S608 - quoted
-                media = [place for place, column in enumerate(columns) if column["type"] == "media"]
-                while row := rows.fetchone():
-                    cells = list(row)
-                    for place in media:
-                        cells[place] = _cell(cells[place], read)
-                    table.add_data(*cells)
-    assert table is not None
-    return table
-
-
-def _empty(kind: type[Table], columns: list[dict[str, Any]]) -> Table:
-    names = [column["name"] for column in columns]
-    known = {column["name"]: column["type"] for column in columns if column["type"] not in ("null", "media")}
-    return kind(columns=names, dtype=known, optional=True)
-
-
-def _cell(text: Any, read: Callable[[str], bytes]) -> Any:
-    if text is None:
-        return None
-    found = json.loads(text)
-    if isinstance(found, list):
-        return [StoredMedia(Reference(one), read) for one in found]
-    return StoredMedia(Reference(found), read)
+        return read_table(paths, lambda cell: StoredMedia(Reference(cell), read))

@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from difflib import get_close_matches
 from pathlib import Path
 from typing import Any
+from urllib.parse import quote
 
 from ..errors import UsageError
 from ..paths import DEFAULT_ENTITY, RunPath, data_root
@@ -15,6 +16,7 @@ from .artifacts import ArtifactsOfApi
 from .run import Run
 from .runs import Runs
 from .source import Project, RunInfo, Source
+from .tables import LoggedTable
 
 _TIMEOUT_SECONDS = 30.0
 
@@ -134,6 +136,20 @@ class Api(ArtifactsOfApi):
         if info is None:
             raise UsageError(f"there is no run {path!r} in {self._source.name}.{self._nearest(parts)}")
         return Run(self._source, info)
+
+    def table(self, artifact: str, name: str) -> LoggedTable:
+        """Answer a table that was added to an artifact; for those that runs have logged there is `run.table`.
+
+        Args:
+            artifact: `entity/project/name:v3`, or with an alias; "latest" without either.
+            name: What it was added as, or the path of any Parquet file.
+        """
+        base, _, which = artifact.partition(":")
+        *project, title = base.strip("/").split("/")
+        entity, where = self._project("/".join(project))
+        parts = (entity or DEFAULT_ENTITY, where or "", title)
+        text = "/".join(quote(part, safe="") for part in parts)
+        return LoggedTable(self._source, {"source": {"artifact": f"{text}:{which or 'latest'}", "path": name}})
 
     def from_path(self, path: str) -> Run | Runs:
         """Answer the run of "entity/project/id", or the runs of "entity/project", as in W&B."""

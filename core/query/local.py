@@ -184,7 +184,7 @@ class LocalSource:
         from ...server.tables import Engine, TableFiles
 
         places = Places(self._stores, self.root)
-        return Engine(TableFiles(self._stores.metrics, places.run_blobs, self._stores.folder / "tables"))
+        return Engine(TableFiles(self._stores.metrics, places, self._stores.folder / "tables"))
 
     def console(self, path: RunPath, wanted: Mapping[str, Any]) -> ConsolePage:
         """Answer a part of what a run has printed."""

@@ -49,18 +49,15 @@ def write_files(snapshot: TableSnapshot, target: Callable[[], Path], blobs: Blob
         blobs: Takes the bytes of the media in its cells.
     """
     step = max(1, int(TABLE_FILE_BYTES / max(_row_bytes(snapshot), 1)))
-    connection = _connection()
-    try:
+    with connection() as writing:
         for start in range(0, max(snapshot.rows, 1), step):
             path = target()
-            write_rows(connection, snapshot, path, blobs, start, min(start + step, snapshot.rows))
+            write_rows(writing, snapshot, path, blobs, start, min(start + step, snapshot.rows))
             yield path
-    finally:
-        connection.close()
 
 
 def write_rows(
-    connection: duckdb.DuckDBPyConnection, snapshot: TableSnapshot, path: Path, blobs: Blobs, start: int, stop: int
+    writing: duckdb.DuckDBPyConnection, snapshot: TableSnapshot, path: Path, blobs: Blobs, start: int, stop: int
 ) -> None:
     """Write some of the rows into one file."""
     arrays: dict[str, np.ndarray] = {}
@@ -86,15 +83,15 @@ def write_rows(
     rows = _without_rows(snapshot.kinds, fields) if is_empty else f"SELECT {', '.join(selected)} FROM given"  # noqa: S608 - names are quoted
     note = literal(json.dumps({"version": 1, "columns": described}))
     if not is_empty:
-        connection.register("given", arrays)
+        writing.register("given", arrays)
     try:
-        connection.execute(
+        writing.execute(
             f"COPY ({rows}) TO {literal(str(path))} "
             f"(FORMAT parquet, COMPRESSION zstd, KV_METADATA {{{METADATA_KEY}: {note}}})"
         )
     finally:
         if not is_empty:
-            connection.unregister("given")
+            writing.unregister("given")
 
 
 def _without_rows(kinds: Sequence[Kind], fields: Sequence[str]) -> str:
@@ -105,7 +102,7 @@ def _without_rows(kinds: Sequence[Kind], fields: Sequence[str]) -> str:
     return f"SELECT {', '.join(columns) or 'NULL AS nothing'} LIMIT 0"
 
 
-def _connection() -> duckdb.DuckDBPyConnection:
+def connection() -> duckdb.DuckDBPyConnection:
     """Answer a DuckDB that asks nobody else and takes one thread: the others are for training."""
     import duckdb
 
@@ -225,4 +222,13 @@ def literal(text: str) -> str:
     return "'" + text.replace("'", "''") + "'"
 
 
-__all__ = ["METADATA_KEY", "field_names", "literal", "quoted", "write_blobs", "write_files", "write_rows"]
+__all__ = [
+    "METADATA_KEY",
+    "connection",
+    "field_names",
+    "literal",
+    "quoted",
+    "write_blobs",
+    "write_files",
+    "write_rows",
+]

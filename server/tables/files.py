@@ -8,15 +8,20 @@ import threading
 from collections import OrderedDict
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple, Protocol
+from urllib.parse import unquote
 
-from ...core.errors import StorageError, UsageError
+from ...core.artifacts.manifest import Entry
+from ...core.artifacts.objects import described_by
+from ...core.errors import DamagedBlob, FormatError, StorageError, UsageError
 from ...core.journal import Block
 from ...core.paths import RunPath
 from ...core.tables.parquet import METADATA_KEY
-from ..limits import MAX_TABLE_FACTS, MAX_TABLE_PARTS, TABLE_CACHE_BYTES
+from ..limits import MAX_JSON_BODY_BYTES, MAX_TABLE_FACTS, MAX_TABLE_PARTS, TABLE_CACHE_BYTES
 from ..paths import decode_path
+from ..places import Places
 from ..stores.base import BlobStore
 from .models import ArtifactTable, RunTable
 
@@ -72,22 +77,19 @@ class TableFiles:
 
     Args:
         history: Where references are read from.
-        blobs_of: Answers a run's own blobs.
+        places: Where the bytes are.
         cache: A folder for files that do not lie ready on disk.
-        artifact_file: Answers the digest of a file in an artifact, and what writes it to a path.
     """
 
     def __init__(
         self,
         history: History,
-        blobs_of: Callable[[RunPath], BlobStore],
+        places: Places,
         cache: Path,
-        artifact_file: Callable[[str, str], tuple[str, Callable[[Path], None]]] | None = None,
     ) -> None:
         self._history = history
-        self._blobs_of = blobs_of
+        self._places = places
         self._cache = cache
-        self._artifact_file = artifact_file
         self._facts: OrderedDict[Path, Facts] = OrderedDict()
         self._lock = threading.Lock()
 
@@ -116,7 +118,7 @@ class TableFiles:
             )
         if not digests:
             raise MissingTableError(f"the table {source.key!r} holds no rows yet.")
-        blobs = self._blobs_of(path)
+        blobs = self._places.run_blobs(path)
         return Found([self._blob(blobs, digest, source.key) for digest in digests], step, last.get("mode"))
 
     def _references(self, path: RunPath, source: RunTable) -> list[tuple[float, Mapping[str, Any]]]:
@@ -144,10 +146,42 @@ class TableFiles:
         return self._kept(digest, lambda draft: _copy(blobs, digest, draft))
 
     def _in_artifact(self, source: ArtifactTable) -> Found:
-        if self._artifact_file is None:
-            raise MissingTableError("there are no artifacts here.")
-        digest, write = self._artifact_file(source.artifact, source.path)
-        return Found([self._kept(digest, write)])
+        name, _, which = source.artifact.rpartition(":")
+        parts = [unquote(part) for part in name.split("/")]
+        version = None
+        if len(parts) == 3:
+            entity, project, base = parts
+            version = self._places.catalogue.version(entity, project, base, unquote(which))
+        if version is None:
+            raise MissingTableError(f"there is no artifact {source.artifact[:300]!r}.")
+        try:
+            entries = self._places.manifests.load(version.manifest).entries
+        except (FileNotFoundError, DamagedBlob, FormatError):
+            raise MissingTableError(f"the list of files of {version.path} is not here, or damaged.") from None
+        blobs = self._places.blobs
+        digests = [entries[source.path].digest] if source.path in entries else self._object(entries, source.path)
+        by_digest = {
+            entry.digest: entry for entry in entries.values() if entry.reference is None and entry.link is None
+        }
+        found = [by_digest[digest] for digest in digests if digest in by_digest]
+        if not found or len(found) != len(digests):
+            raise MissingTableError(f"{version.path} holds no table {source.path[:300]!r}.")
+        if missing := blobs.missing(part.blob for entry in found for part in entry.parts):
+            raise MissingTableError(
+                f"the bytes of {source.path[:300]!r} are not here: {len(missing)} blobs are missing."
+            )
+        return Found([self._kept(entry.digest, partial(_put_together, blobs, entry)) for entry in found])
+
+    def _object(self, entries: Mapping[str, Entry], name: str) -> list[str]:
+        """Answer the digests of the files of a table that was added under a name."""
+        entry = entries.get(described_by(name))
+        if entry is None or entry.size > MAX_JSON_BODY_BYTES:
+            return []
+        try:
+            reference = json.loads(b"".join(_pieces(self._places.blobs, entry)))["object"]
+            return _digests(reference) if reference.get("_type") in _TABLES else []
+        except (OSError, ValueError, LookupError, TypeError, AttributeError, RecursionError):
+            return []
 
     def _kept(self, digest: str, write: Callable[[Path], None]) -> Path:
         """Answer a file of the cache, written first where it is not there."""
@@ -254,6 +288,17 @@ def _digests(reference: Mapping[str, Any]) -> list[str]:
         return [str(part[0]) for part in parts if isinstance(part, (list, tuple)) and part]
     digest = reference.get("digest")
     return [digest] if isinstance(digest, str) else []
+
+
+def _put_together(blobs: BlobStore, entry: Entry, target: Path) -> None:
+    with target.open("wb") as file:
+        for piece in _pieces(blobs, entry):
+            file.write(piece)
+
+
+def _pieces(blobs: BlobStore, entry: Entry) -> Iterator[memoryview]:
+    for part in entry.parts:
+        yield memoryview(blobs.read(part.blob))[part.offset : part.offset + part.length]
 
 
 def _copy(blobs: BlobStore, digest: str, target: Path) -> None:

@@ -27,6 +27,18 @@ ROWS: list[list[Any]] = [
 COLUMNS = ["id", "label", "score", "when", "list", "dict", "big"]
 
 
+def foreign_file(folder: Path) -> Path:
+    """Answer a Parquet file as other programs write them."""
+    import duckdb
+
+    path = folder / "foreign.parquet"
+    duckdb.sql(
+        "SELECT 1::TINYINT AS small, 1.5::FLOAT AS half, 2.25::DECIMAL(5,2) AS exact, 'x'::ENUM('x', 'y') AS choice, "
+        "DATE '2026-01-02' AS day, [1, 2] AS list, {'a': 1} AS struct, 'ab'::BLOB AS bytes, MAP {'k': 2} AS map"
+    ).write_parquet(str(path))
+    return path
+
+
 @pytest.fixture(scope="module")
 def tables(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Path, str]]:
     """A folder with runs that logged tables, and a server of it."""
@@ -43,6 +55,14 @@ def tables(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Path, str
             for number in range(2500):
                 long.add_data(number, f"row {number}")
             run.log({"long": long})
+            artifact = tracker.Artifact("data 1", type="dataset")
+            artifact.add(long, "evals/long")
+            with artifact.new_file("note.txt") as file:
+                file.write("no table")
+            run.log_artifact(artifact).wait()
+            foreign = tracker.Artifact("foreign", type="dataset")
+            foreign.add_file(str(foreign_file(folder)))
+            run.log_artifact(foreign).wait()
         with serving(root, folder / "cache") as url:
             with Api(base_url=url) as api:
                 wait_for(lambda: len(api.runs(filters={"state": "finished"})) == 2)
@@ -124,3 +144,29 @@ def test_what_is_wrong_is_said_alike(api: Api) -> None:
         run.table("eval/t").filter({"colour": 1}).rows()
     with pytest.raises(UsageError, match="function"):
         run.table("eval/t").group("id", {"x": ("drop", "id")}).rows()
+
+
+def test_tables_in_artifacts_are_asked_alike(api: Api) -> None:
+    """By alias or version, also joined with one that a run has logged, and Parquet of others."""
+    table = api.table("team é%/a b/data 1:latest", "evals/long")
+
+    assert len(table) == 2500
+    assert table.filter({"text": "row 7"}).rows() == [{"id": 7, "text": "row 7"}]
+    again = api.table("team é%/a b/data 1:v0", "evals/long")
+    assert again.sort("-id").rows(1) == [{"id": 2499, "text": "row 2499"}]
+    both = table.join(api.run("two").table("long"), "id", how="outer")
+    assert both.group("_diff", {"n": "count"}).rows() == [{"_diff": "same", "n": 2500}]
+    foreign = api.table("team é%/a b/foreign:v0", "foreign.parquet")
+    assert foreign.rows() == [
+        {
+            "small": 1, "half": 1.5, "exact": 2.25, "choice": "x", "day": datetime.datetime(2026, 1, 2, tzinfo=UTC),
+            "list": [1, 2], "struct": {"a": 1}, "bytes": "ab", "map": {"k": 2},
+        }
+    ]  # fmt: skip
+    assert list(foreign.types.values()) == ["int", "float", "float", "str", "datetime", "list", "dict", "str", "dict"]
+    with pytest.raises(UsageError, match="holds no table 'absent'"):
+        api.table("team é%/a b/data 1:latest", "absent").rows()
+    with pytest.raises(UsageError):
+        api.table("team é%/a b/data 1:latest", "note.txt").rows()
+    with pytest.raises(UsageError, match="there is no artifact"):
+        api.table("team é%/a b/absent", "x").rows()
