@@ -85,6 +85,19 @@ def test_what_is_dear_is_asked_seldom(monkeypatch: pytest.MonkeyPatch) -> None:
     assert driver.calls_of("nvmlDeviceGetTotalEccErrors") == 2 * 2
 
 
+def test_what_takes_long_is_asked_of_one_gpu_after_the_other(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Else a sample of eight GPUs would wait for a third of a second."""
+    driver, probe = opened(monkeypatch, [data_centre_gpu(number) for number in range(8)])
+    each = []
+    for second in range(0, 60, 2):
+        before = driver.calls_of("nvmlDeviceGetPcieThroughput")
+        probe.sample(float(second))
+        each.append((driver.calls_of("nvmlDeviceGetPcieThroughput") - before) // 2)
+
+    assert max(each) <= 2
+    assert sum(each) >= 8 * 5
+
+
 def test_what_is_not_supported_is_asked_once(monkeypatch: pytest.MonkeyPatch) -> None:
     """A GPU without a sensor, and a driver without a function, leave their figures out, and are not asked again."""
     missing = {

@@ -390,6 +390,47 @@ print(loaded)
 
 
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="no fork here")
+def test_of_ranks_with_a_run_each_the_first_samples(tmp_path: Path) -> None:
+    """One set of samples for each node, not one for each rank: eight ranks would give eight curves of one GPU."""
+    code = f"""
+import sys, time, tracker
+from tracker.core.capture import nodes
+nodes.RANK_GRACE_SECONDS = nodes.ELECTION_INTERVAL_SECONDS = 0.0
+asked, holds = [], nodes.Election.holds
+nodes.Election.holds = lambda self, now: asked.append(now) or holds(self, now)
+run = tracker.init(project="p", id="rank" + sys.argv[1], dir={str(tmp_path)!r},
+                   settings={{"silent": True, "x_stats_sampling_interval": 0.05}})
+until = time.monotonic() + 60
+while len(asked) < 5 and time.monotonic() < until:
+    time.sleep(0.01)
+print("ready", flush=True)
+sys.stdin.readline()
+run.finish()
+"""
+    launched = {"LOCAL_WORLD_SIZE": "2", "WORLD_SIZE": "2", "MASTER_ADDR": "here", "MASTER_PORT": "29500"}
+    children = []
+    for rank in ("0", "1"):
+        child = subprocess.Popen(
+            [sys.executable, "-c", code, rank],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            text=True,
+            env={**os.environ, **launched, "LOCAL_RANK": rank, "RANK": rank},
+        )
+        assert child.stdout is not None
+        assert child.stdout.readline() == "ready\n"
+        children.append(child)
+    for child in reversed(children):
+        child.communicate("\n", timeout=60)
+
+    with Api(dir=tmp_path) as api:
+        rows = [api.run(f"p/rank{rank}").history(stream="system", pandas=False) for rank in (0, 1)]
+
+    assert len(rows[0]) >= 3
+    assert rows[1] == []
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="no fork here")
 def test_of_several_processes_of_a_run_one_samples(tmp_path: Path) -> None:
     """Two processes go on with one run; only the first of them writes samples."""
     code = f"""
