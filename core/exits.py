@@ -173,6 +173,20 @@ def _on_exception(_kind: type[BaseException], error: BaseException, trace: Trace
         if error is not None and error.__traceback__ is None:
             error.__traceback__ = trace
         _end_all(_by_signal(state_of(error)))
+        if isinstance(error, KeyboardInterrupt):
+            _remember_interrupt()
+
+
+def _remember_interrupt() -> None:
+    """Let the interpreter know (again) that an interrupt by the keyboard ends it: its exit status is a SIGINT's then.
+
+    It notes that as the program is left, and forgets it when anything, in any thread, is run from a text: as happens
+    at imports (named tuples, data classes).
+    """
+    try:
+        exec("raise KeyboardInterrupt")  # noqa: S102 - the one way to set the note
+    except KeyboardInterrupt:
+        pass
 
 
 def _on_thread_exception(args: Any) -> None:
