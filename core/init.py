@@ -183,7 +183,21 @@ def _begin(chosen: Resolved, values: dict[str, Any], allow: bool, complaints: Co
     if plan.copy_from is not None:
         resume.link_blobs(plan.copy_from, folder)  # before the rows that refer to them
         resume.copy_history(plan.copy_from, plan.copy_to_step, journal)
-    config = Config(lambda kept, removed: record(Kind.CONFIG, {"set": kept, "remove": removed}), allow)
+
+    def record_config(kept: dict[str, Any], removed: list[list[str]]) -> None:
+        if kept and chosen.redact is not False:
+            from .redaction import MASK, redact_values  # only where there is something to look at
+
+            kept, masked = redact_values(kept)  # what the program reads stays as it is
+            for name in masked:
+                complaints.once(
+                    f"masked {name}",
+                    f"the config value {name!r} looks like a secret and is kept as {MASK!r}; "
+                    "settings={'redact': False} keeps such values as they are.",
+                )
+        record(Kind.CONFIG, {"set": kept, "remove": removed})
+
+    config = Config(record_config, allow)
     if previous:
         config.preload(previous.config)
     config.update(values, allow_val_change=True)

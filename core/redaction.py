@@ -46,19 +46,19 @@ _NO_VALUES = {"str", "string", "int", "float", "bool", "bytes", "none", "null", 
               "optional", "undefined", "self", "yes", "no", "empty", "required", "secretstr", "callable", "object",
               "dict", "list", "tuple", "set", "type", "default", "n/a", "na", "not", "is", "redacted", MASK}  # fmt: skip
 
-_PARTS = re.compile(r"[A-Z]+(?=[A-Z][a-z])|[A-Z]?[a-z]+|[A-Z]+|[0-9]+")
-_OPERATOR = re.compile(r"(?:\\?[\"'`])?\]?[ \t]{0,8}(=>|:=|={1,3}|:)[ \t]{0,8}")
-_ANNOTATED = re.compile(r"[ \t]{0,8}:[ \t]{0,8}[\w.\[\], |]{1,60}?=[ \t]{0,8}(?=[rbufRBUF]{0,2}[\"'])")
-_SPACES = re.compile(r"[ \t]{1,8}(?!-)")
-_QUOTED = re.compile(
+_PARTS = r"[A-Z]+(?=[A-Z][a-z])|[A-Z]?[a-z]+|[A-Z]+|[0-9]+"
+_OPERATOR = r"(?:\\?[\"'`])?\]?[ \t]{0,8}(=>|:=|={1,3}|:)[ \t]{0,8}"
+_ANNOTATED = r"[ \t]{0,8}:[ \t]{0,8}[\w.\[\], |]{1,60}?=[ \t]{0,8}(?=[rbufRBUF]{0,2}[\"'])"
+_SPACES = r"[ \t]{1,8}(?!-)"
+_QUOTED = (
     r"[rbufRBUF]{0,2}"
     r"(?:\"((?:\\.|[^\"\\\r\n]){1,2048})|'((?:\\.|[^'\\\r\n]){1,2048})|\\[\"']([^\"'\\\r\n]{1,2048}))"
 )
-_BARE = re.compile(r"[^\s\"'`,;&|<>(){}\[\]\\]{1,2048}")
-_RUNS = re.compile(r"[A-Za-z0-9_\-.:/~+=%@?&]{16,}")  # what holds a token of any shape, whole
-_BASE64 = re.compile(r"[A-Za-z0-9+/=]{16,}")
-_PEM = re.compile(r"-----BEGIN [A-Z0-9 ]{0,30}PRIVATE KEY(?: BLOCK)?-----")
-_PEM_END = re.compile(r"-----END [A-Z0-9 ]{0,30}PRIVATE KEY(?: BLOCK)?-----")
+_BARE = r"[^\s\"'`,;&|<>(){}\[\]\\]{1,2048}"
+_RUNS = r"[A-Za-z0-9_\-.:/~+=%@?&]{16,}"  # what holds a token of any shape, whole
+_BASE64 = r"[A-Za-z0-9+/=]{16,}"
+_PEM = r"-----BEGIN [A-Z0-9 ]{0,30}PRIVATE KEY(?: BLOCK)?-----"
+_PEM_END = r"-----END [A-Z0-9 ]{0,30}PRIVATE KEY(?: BLOCK)?-----"
 _MAX_PEM_CHARS = 64 << 10  # a key without an end: masked so far
 
 # A fixed part that is looked for first, then the shape. Group 1 is masked, or all of it. Sources: the vendors' own
@@ -257,7 +257,7 @@ def _secrecy(name: str) -> int:
     lowered = name.lower()
     if not any(hint in lowered for hint in _HINTS):
         return _NO
-    words = [part.lower() for part in _PARTS.findall(name)]
+    words = [part.lower() for part in _compiled(_PARTS).findall(name)]
     while words and words[-1].isdigit():  # api_key_2
         words.pop()
     if not words or words[-1] in _ABOUT:
@@ -308,7 +308,7 @@ def _spans(text: str) -> Iterator[tuple[int, int]]:
     for hint, pattern in _SENTENCES:
         if hint in lowered:
             yield from _matches(pattern, text)
-    runs = _RUNS.findall(text)
+    runs = _compiled(_RUNS).findall(text)
     if runs:
         candidates = "\n".join(runs)
         for hint, pattern in _SHAPES:
@@ -332,10 +332,10 @@ def _compiled(pattern: str) -> re.Pattern[str]:
 def _keys(text: str) -> Iterator[tuple[int, int]]:
     """Walk what is between the lines of a PEM; line breaks stay, and so does what stands before each line."""
     at = 0
-    while (begin := _PEM.search(text, at)) is not None:
-        end = _PEM_END.search(text, begin.end(), begin.end() + _MAX_PEM_CHARS)
+    while (begin := _compiled(_PEM).search(text, at)) is not None:
+        end = _compiled(_PEM_END).search(text, begin.end(), begin.end() + _MAX_PEM_CHARS)
         at = end.start() if end else min(len(text), begin.end() + _MAX_PEM_CHARS)
-        for run in _BASE64.finditer(text, begin.end(), at):
+        for run in _compiled(_BASE64).finditer(text, begin.end(), at):
             start = run.start()
             # JSON's line break, and the mark of a diff, are no part of the key.
             if text[start - 1 : start + 1] in ("\\n", "\n+"):
@@ -354,14 +354,14 @@ def _assigned(text: str, at: int, length: int) -> tuple[int, int] | None:
     if secrecy == _NO:
         return None
     is_option = name.startswith("-")
-    operator = _OPERATOR.match(text, end)
+    operator = _compiled(_OPERATOR).match(text, end)
     if operator is None:
-        operator = _SPACES.match(text, end) if is_option else None
+        operator = _compiled(_SPACES).match(text, end) if is_option else None
         if operator is None:
             return None
-    elif operator[0].strip() == ":" and (annotated := _ANNOTATED.match(text, end)) is not None:
+    elif operator[0].strip() == ":" and (annotated := _compiled(_ANNOTATED).match(text, end)) is not None:
         operator = annotated
-    quoted = _QUOTED.match(text, operator.end())
+    quoted = _compiled(_QUOTED).match(text, operator.end())
     if quoted is not None:
         span = quoted.span(quoted.lastindex or 0)
         value = text[slice(*span)]
@@ -370,7 +370,7 @@ def _assigned(text: str, at: int, length: int) -> tuple[int, int] | None:
         if secrecy == _WEAK or name.lower().endswith(("token", "jwt")):  # parsers compare tokens with signs and words
             return span if _looks_random(value, 16 if secrecy == _WEAK else 8) else None
         return span
-    bare = _BARE.match(text, operator.end())
+    bare = _compiled(_BARE).match(text, operator.end())
     if bare is None or not _is_secret(name, bare, operator[0], secrecy, is_option):
         return None
     return bare.span()

@@ -35,16 +35,18 @@ _VARIABLES = {
 # Variables of W&B that are taken where ours are not set. Never its key or its address: nothing of ours goes there.
 _FROM_WANDB = {
     "entity", "project", "dir", "name", "notes", "tags", "group", "job_type", "run_id", "mode", "resume", "silent",
-    "quiet", "save_code", "resume_from", "fork_from", "console",
+    "quiet", "save_code", "resume_from", "fork_from", "console", "disable_code", "disable_git", "code_dir",
 }  # fmt: skip
 _TEXTS = {
     "entity", "project", "run_id", "name", "notes", "group", "job_type", "api_key", "resume_from", "fork_from", "x_label",
+    "code_dir",
 }  # fmt: skip
-_BOOLEANS = {"allow_val_change", "force", "save_code", "silent", "quiet", "x_disable_stats"}
+_BOOLEANS = {"allow_val_change", "force", "save_code", "silent", "quiet", "x_disable_stats", "disable_code", "disable_git",
+             "disable_meta", "redact"}  # fmt: skip
 _NUMBERS = {"finish_stall_seconds", "finish_timeout", "x_stats_sampling_interval"}
 _OBSERVATIONS = ("gpu_idle", "gpu_lost", "gpu_memory", "thermal", "host_memory", "disk", "loss", "all")
 _RENAMED = {"id": "run_id", "run_name": "name", "run_notes": "notes", "run_tags": "tags", "run_group": "group",
-            "run_job_type": "job_type", "root_dir": "dir",
+            "run_job_type": "job_type", "root_dir": "dir", "x_disable_meta": "disable_meta",
             "_disable_stats": "x_disable_stats", "disable_stats": "x_disable_stats",
             "_stats_sample_rate_seconds": "x_stats_sampling_interval",
             "_stats_sampling_interval": "x_stats_sampling_interval"}  # fmt: skip
@@ -55,7 +57,7 @@ _NOT_FROM_PROJECTS = {"api_key"}
 _PASSED_OVER = {"config", "config_include_keys", "config_exclude_keys", "settings"}
 # Fields of W&B's Settings that scripts set and that mean nothing here.
 _WITHOUT_EFFECT = {
-    "anonymous", "code_dir", "console_multipart", "disable_code", "disable_git", "disable_job_creation",
+    "anonymous", "console_multipart", "disable_job_creation",
     "git_commit", "git_remote", "git_root", "heartbeat_seconds", "host", "http_proxy", "https_proxy", "ignore_globs",
     "init_timeout", "job_name", "label_disable", "login_timeout", "magic", "max_end_of_run_history_metrics",
     "max_end_of_run_summary_metrics", "organization", "program", "program_relpath", "relogin", "show_emoji",
@@ -77,6 +79,11 @@ class Settings:
         api_key: The key for it.
         reinit, resume, resume_from, fork_from, allow_val_change, save_code, force: As in `init`.
         silent, quiet: Say nothing on the console.
+        disable_code: Keep no code: no diff, no files, no script.
+        disable_git: Do not ask git.
+        disable_meta: Keep no facts of the machine, the interpreter and its packages.
+        code_dir: A folder whose code is kept, as by `log_code`.
+        redact: Mask secrets in what is captured, and in the config; true by default.
         finish_stall_seconds: `finish()` returns this long after the server last acknowledged something.
         finish_timeout: Seconds after which `finish()` returns in any case.
         x_disable_stats: Do not sample the machine.
@@ -107,6 +114,11 @@ class Settings:
     force: bool | None = None
     silent: bool | None = None
     quiet: bool | None = None
+    disable_code: bool | None = None
+    disable_git: bool | None = None
+    disable_meta: bool | None = None
+    code_dir: str | os.PathLike[str] | None = None
+    redact: bool | None = None
     finish_stall_seconds: float | None = None
     finish_timeout: float | None = None
     x_disable_stats: bool | None = None
