@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path, PureWindowsPath
 from typing import TYPE_CHECKING, Any
@@ -40,27 +40,54 @@ class NamedFile:
     more: Mapping[str, Any] = field(default_factory=dict)
 
 
+@dataclass(frozen=True)
+class Draft:
+    """A file that is to be kept.
+
+    Args:
+        name: With `/` between folders.
+        data: Its bytes.
+        kind: What it is for.
+        more: Plain values that go into its record.
+    """
+
+    name: str
+    data: bytes
+    kind: str
+    more: Mapping[str, Any] = field(default_factory=dict)
+
+
 def keep(run: Run, name: str, data: bytes, kind: str, **more: Any) -> None:
-    """Keep bytes under a name; what had the name before is replaced. The bytes are there before the record is.
+    """Keep bytes under a name; what had the name before is replaced. See `keep_all`."""
+    keep_all(run, [Draft(name, data, kind, more)])
+
+
+def keep_all(run: Run, drafts: Sequence[Draft], is_wanted: Callable[[], bool] = lambda: True) -> None:
+    """Keep files of a run; all their bytes are on the disk before the first record tells of them.
 
     Args:
         run: Whose.
-        name: With `/` between folders.
-        data: The bytes.
-        kind: What it is for.
-        more: Plain values that go into the record.
+        drafts: The files.
+        is_wanted: Asked again and again; once it is False nothing more is done.
 
     Raises:
         StorageError: The run's folder cannot be written.
-        UsageError: The name is none that a file can have.
+        UsageError: A name is none that a file can have.
     """
     from .blobs import FolderBlobs  # blake3 and zstd: only where there are bytes to keep
 
-    check_file_name(name)
     blobs = FolderBlobs(run_blobs(run.folder))
-    digest = blobs.put(data)
+    bodies: list[dict[str, Any]] = []
+    for draft in drafts:
+        if not is_wanted():
+            return
+        body = {"name": check_file_name(draft.name), "digest": blobs.put(draft.data), "size": len(draft.data)}
+        bodies.append({**body, "kind": draft.kind, **draft.more})
     blobs.sync()
-    run._record(Kind.FILE, {"name": name, "digest": digest, "size": len(data), "kind": kind, **more})
+    for body in bodies:
+        if not is_wanted():
+            return
+        run._record(Kind.FILE, body)
 
 
 def named_file(time_ns: int, body: Mapping[str, Any]) -> NamedFile | None:

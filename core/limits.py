@@ -144,6 +144,20 @@ CATALOGUE_STALL_SECONDS = 20.0  # a question about artifacts is asked again for 
 FOREVER_SECONDS = 10.0 * 365 * 86_400  # `tracker sync --follow` never gives up
 MAX_CATALOGUE_ANSWER_BYTES = 256 << 20
 
+# --- code and environment ---------------------------------------------------------------
+GIT_SECONDS = 60.0  # of one call of git; a large repository on a slow file system takes its time, and nobody waits
+CAPTURE_FINISH_SECONDS = 3.0  # how long finish() waits for what is still being captured; then it is let be
+CAPTURE_DYING_SECONDS = 0.3  # the same for a process that a signal ends
+MAX_DIFF_BYTES = 32 << 20
+MAX_CHANGED_FILE_BYTES = 10 << 20  # of a tracked file, before or after; larger ones are left out of the diff
+MAX_UNTRACKED_FILE_BYTES = 1 << 20
+MAX_UNTRACKED_BYTES = 16 << 20  # of all untracked files together
+MAX_UNTRACKED_FILES = 1000
+MAX_CODE_FILE_BYTES = 10 << 20  # of one file that `log_code` keeps
+MAX_CODE_FILES = 10_000
+MAX_CODE_BYTES = 64 << 20  # of all files of one `log_code`
+MAX_LEFT_OUT = 200  # files that are named as left out; of more there is the number
+
 # --- complaints -------------------------------------------------------------------------
 COMPLAINT_INTERVAL_SECONDS = 60.0  # the same fault is said at most this often
 

@@ -361,6 +361,36 @@ class Run(ArtifactsOfRun):
 
         unwatch(self, models)
 
+    def log_code(
+        self,
+        root: str | os.PathLike[str] = ".",
+        name: str | None = None,
+        include_fn: Callable[..., bool] | None = None,
+        exclude_fn: Callable[..., bool] | None = None,
+    ) -> list[str]:
+        """Keep the code of a folder with the run, as files under `code/files/`.
+
+        Args:
+            root: The folder.
+            name: Accepted as in W&B; the files are the run's own.
+            include_fn: Takes a path (and `root`, where it has two parameters) and answers whether the file is kept;
+                by default Python files, requirements.txt, pyproject.toml and Dockerfile.
+            exclude_fn: The same; what it excludes is left out even if `include_fn` wants it.
+
+        Returns:
+            The names of the files in the run; `.trackerignore`, secrets and caches left out.
+        """
+        from .capture.logged import log_code  # only where it is called for
+
+        try:
+            is_redacted = getattr(self.settings, "redact", None) is not False
+            return log_code(self, root, os.getcwd(), is_redacted, include_fn, exclude_fn)
+        except Exception as error:
+            if is_strict():
+                raise
+            self._complaints.say(f"log_code({os.fspath(root)!r}) has kept nothing ({type(error).__name__}: {error}).")
+            return []
+
     def mark_preempting(self) -> None:
         """Say that this process is about to be stopped by its scheduler, to be started again later."""
         self._set_fields(preempting=True)

@@ -12,7 +12,7 @@ if TYPE_CHECKING:
 # Modules of this folder with `begin(run, settings)`, in the order in which they begin; they end in the opposite one.
 # `begin` answers what ends the part, or None where it captures nothing. It costs microseconds: what takes longer is a
 # thread's work.
-PARTS: tuple[str, ...] = ("console", "leftovers", "sampler")
+PARTS: tuple[str, ...] = ("console", "leftovers", "sampler", "code")
 
 
 def begin(run: Run, settings: Any) -> None:

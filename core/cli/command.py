@@ -18,6 +18,8 @@ VERBS = {
     "ls": ("runs", "List runs, or projects."),
     "show": ("runs", "Show one run: config, summary, how it ended."),
     "logs": ("logs", "Print what a run printed, also while it goes on."),
+    "restore": ("restore", "Make a run's folder again, and tell the command that runs it."),
+    "diff": ("diff", "Compare two runs: config, code, packages, machine, summary."),
     "export": ("export", "Write runs or their history as CSV, Parquet or JSON."),
     "rm": ("runs", "Move runs to the trash, or back."),
     "artifact": ("artifact", "List, put, bring and compare the versions of artifacts."),

@@ -29,12 +29,14 @@ def test_importing_loads_nothing_heavy(tmp_path: Path) -> None:
 def test_an_offline_run_loads_nothing_heavy(tmp_path: Path) -> None:
     code = """
 import tracker
+QUIET = {"disable_code": True, "disable_git": True, "disable_meta": True}
 with tracker.init(project="light", mode="offline") as run:
     run.log({"loss": 1.0})
 """
     loaded = _loaded(code, tmp_path)
 
-    assert HEAVY & loaded == set()
+    assert HEAVY & loaded <= {"blake3"}  # on a thread: the script and the packages are kept as files
+    assert HEAVY & _loaded(code.replace('"offline"', '"offline", settings=QUIET'), tmp_path) == set()
 
 
 def test_every_public_name_can_be_had() -> None:

@@ -374,7 +374,8 @@ def test_no_package_is_imported_for_it() -> None:
     """On a Linux machine without GPUs neither psutil nor pynvml is loaded, nor numpy."""
     code = """
 import sys, tempfile, time, tracker
-with tracker.init(project="p", dir=tempfile.mkdtemp(), settings={"silent": True}) as run:
+settings = {"silent": True, "disable_code": True, "disable_git": True, "disable_meta": True}
+with tracker.init(project="p", dir=tempfile.mkdtemp(), settings=settings) as run:
     until = time.monotonic() + 60
     while run._journal.seq < 4 and time.monotonic() < until:
         time.sleep(0.01)
