@@ -218,12 +218,13 @@ def joined(raw: Raw, spreads: Mapping[str, Spread], parts: Mapping[int, Mapping[
         is_whole = len(others) == len(spread.ranks) - 1
         sums = [sum(numbers) for numbers in zip(own[name], *others, strict=True)]
         for tensors, start in ((gradients, 0), (parameters, _NUMBERS)):
-            if name in tensors:
-                tensors[name] = _with_sums(tensors[name], sums[start : start + _NUMBERS], spread, is_whole)
-        if not is_whole or name not in changes:
-            changes.pop(name, None)
-        else:
+            numbers = sums[start : start + _NUMBERS]
+            if name in tensors or any(numbers):  # this rank's part may be empty
+                tensors[name] = _with_sums(tensors.get(name, Statistics(0)), numbers, spread, is_whole)
+        if is_whole and (name in changes or any(sums[-2:])):
             changes[name] = (sums[-2], sums[-1])
+        else:
+            changes.pop(name, None)
     return Raw(gradients, parameters, changes)
 
 

@@ -1,6 +1,6 @@
 """One rank of a group that trains a model together; a script, run by `test_watch_ranks.py`.
 
-Prints what is true of the gradients of the whole model, as JSON.
+Prints, as JSON, what is true of the whole model in each scenario.
 """
 
 from __future__ import annotations
@@ -18,18 +18,28 @@ import tracker
 STEPS = 3
 
 
-def main(scenario: str, rank: int, world: int, meeting: str, root: str) -> None:
-    """Train, watched as the scenario has it."""
+def main(rank: int, world: int, meeting: str, root: str, scenarios: list[str]) -> None:
+    """Train once for each scenario."""
     dist.init_process_group("gloo", init_method=f"file://{meeting}", rank=rank, world_size=world)
+    truths = {scenario: train(scenario, rank, world, f"{root}/{scenario}") for scenario in scenarios}
+    dist.barrier()
+    dist.destroy_process_group()
+    print(json.dumps(truths))
+
+
+def train(scenario: str, rank: int, world: int, root: str) -> list[dict[str, float]]:
+    """Train, watched as the scenario has it, and answer what is true of each step."""
     torch.manual_seed(0)
-    model = nn.Sequential(nn.Linear(6, 7), nn.ReLU(), nn.Linear(7, 3))
+    model = nn.Sequential(nn.Linear(6, 7), nn.ReLU(), nn.Linear(7, 2))
+    # Of three ranks the last one has nothing of the second layer.
     model[0].weight.data[1], model[0].bias.data[1] = 0, -1e6  # a dead unit
     trained: Any = spread(model, scenario, world)
     if rank == 0 or scenario == "every rank has a run":
         tracker.init(project="ranks", dir=root, id=f"rank{rank}", settings={"silent": True})
     elif scenario == "disabled elsewhere":
         tracker.init(mode="disabled")
-    if rank == 0 or scenario not in ("ddp", "alone"):
+    is_watching = rank == 0 or scenario not in ("ddp", "alone")
+    if is_watching:
         tracker.watch(trained, log="all", log_freq=1)
     optimizer = torch.optim.SGD(trained.parameters(), lr=0.1)
     truth = []
@@ -46,18 +56,18 @@ def main(scenario: str, rank: int, world: int, meeting: str, root: str) -> None:
                 "grad_norm/0.weight": float(gradients["0.weight"].norm()),
                 "param_norm/0.weight": float(weights["0.weight"].norm()),
                 "update_ratio/0.weight": float(changes["0.weight"].norm() / weights["0.weight"].norm()),
+                "grad_norm/2.weight": float(gradients["2.weight"].norm()),
+                "update_ratio/2.weight": float(changes["2.weight"].norm() / weights["2.weight"].norm()),
                 "dead_units/0.weight": float((gradients["0.weight"] == 0).all(1).double().mean()),
             }
         )
         if tracker.run:
             tracker.run.log({"at": step})
+    if is_watching:
+        tracker.unwatch()
     if tracker.run:
         tracker.run.finish()
-    else:
-        tracker.unwatch() if scenario not in ("ddp", "alone") else None
-    dist.barrier()
-    dist.destroy_process_group()
-    print(json.dumps(truth))
+    return truth
 
 
 def spread(model: nn.Module, scenario: str, world: int) -> nn.Module:
@@ -82,4 +92,4 @@ def whole(tensor: Any) -> torch.Tensor:
 
 
 if __name__ == "__main__":
-    main(sys.argv[1], int(sys.argv[2]), int(sys.argv[3]), sys.argv[4], sys.argv[5])
+    main(int(sys.argv[1]), int(sys.argv[2]), sys.argv[3], sys.argv[4], sys.argv[5:])

@@ -17,15 +17,23 @@ if not torch.distributed.is_available() or not torch.distributed.is_gloo_availab
     pytest.skip("no gloo here", allow_module_level=True)
 
 SCRIPT = Path(__file__).with_name("ranks.py")
-KEYS = ("grad_norm/total", "grad_norm/0.weight", "param_norm/0.weight", "update_ratio/0.weight", "dead_units/0.weight")
+KEYS = (
+    "grad_norm/total",
+    *(f"{section}/{layer}.weight" for section in ("grad_norm", "update_ratio") for layer in (0, 2)),
+    "param_norm/0.weight",
+    "dead_units/0.weight",
+)
 
 
-def together(scenario: str, root: Path, world: int = 2) -> tuple[list[dict[str, float]], str]:
-    """Run the ranks, and answer what is true, as rank 0 tells it, and what it said."""
-    meeting = root.with_name("meeting")
+Truth = dict[str, list[dict[str, float]]]
+SCENARIOS = ("ddp", "no run elsewhere", "disabled elsewhere", "copies", "alone")
+
+
+def together(root: Path, world: int, *scenarios: str) -> Truth:
+    """Run the ranks, and answer what is true, as rank 0 tells it."""
     ranks = [
         subprocess.Popen(
-            [sys.executable, SCRIPT, scenario, str(rank), str(world), meeting, root],
+            [sys.executable, SCRIPT, str(rank), str(world), root / "meeting", root, *scenarios],
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
             text=True,
@@ -33,12 +41,20 @@ def together(scenario: str, root: Path, world: int = 2) -> tuple[list[dict[str, 
         for rank in range(world)
     ]
     try:
-        answers = [rank.communicate(timeout=120) for rank in ranks]
+        answers = [rank.communicate(timeout=300) for rank in ranks]
     finally:
         for rank in ranks:
             rank.kill()
     assert [rank.returncode for rank in ranks] == [0] * world, answers
-    return json.loads(answers[0][0].splitlines()[-1]), answers[0][1]
+    truth: Truth = json.loads(answers[0][0].splitlines()[-1])
+    return truth
+
+
+@pytest.fixture(scope="module")
+def pair(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Truth]:
+    """Two ranks that have gone through all scenarios: the folder, and what is true."""
+    root = tmp_path_factory.mktemp("pair")
+    return root, together(root, 2, *SCENARIOS)
 
 
 def told(row: dict[str, Any]) -> dict[str, float]:
@@ -52,34 +68,30 @@ def near(truth: dict[str, float]) -> dict[str, Any]:
 
 
 @pytest.mark.parametrize("scenario", ["ddp", "no run elsewhere", "disabled elsewhere", "copies"])
-def test_norms_are_those_of_the_whole_model(scenario: str, tmp_path: Path) -> None:
+def test_norms_are_those_of_the_whole_model(pair: tuple[Path, Truth], scenario: str) -> None:
     """Gradients averaged by DDP; shards of FSDP2 on ranks without a run, and with a disabled one; copies of shards."""
-    truth, _ = together(scenario, tmp_path / "runs")
+    (run,) = read_runs(pair[0] / scenario)
 
-    (run,) = read_runs(tmp_path / "runs")
     assert run["status"] == "finished"
-    assert len(run["history"]) == 3
-    for row, true in zip(run["history"], truth, strict=True):
-        assert told(row) == near(true)
-        assert row["gradients/0.weight"]["counted"] == (42 if scenario in ("ddp", "copies") else 24)
+    assert [told(row) for row in run["history"]] == [near(true) for true in pair[1][scenario]]
+    counted = [row["gradients/0.weight"]["counted"] for row in run["history"]]
+    assert counted == [42 if scenario in ("ddp", "copies") else 24] * 3
 
 
 def test_every_rank_with_a_run_knows_the_whole(tmp_path: Path) -> None:
-    """Three ranks, of which the last one holds least."""
-    truth, _ = together("every rank has a run", tmp_path / "runs", world=3)
+    """Three ranks, of which the last one has no part of the second layer."""
+    scenario = "every rank has a run"
+    truth = together(tmp_path, 3, scenario)[scenario]
 
-    runs = read_runs(tmp_path / "runs")
+    runs = read_runs(tmp_path / scenario)
     assert sorted(run["id"] for run in runs) == ["rank0", "rank1", "rank2"]
     for run in runs:
         assert [told(row) for row in run["history"]] == [near(true) for true in truth]
 
 
-def test_a_rank_that_does_not_watch_costs_only_the_norms(tmp_path: Path) -> None:
+def test_a_rank_that_does_not_watch_costs_only_the_norms(pair: tuple[Path, Truth]) -> None:
     """Nothing hangs; the histograms are there, and it is not pretended that a part were the whole."""
-    together("alone", tmp_path / "runs")
+    (run,) = read_runs(pair[0] / "alone")
 
-    (run,) = read_runs(tmp_path / "runs")
-    assert len(run["history"]) == 3
-    for row in run["history"]:
-        assert row["gradients/0.weight"]["counted"] == 24
-        assert told(row) == {}
+    assert [row["gradients/0.weight"]["counted"] for row in run["history"]] == [24] * 3
+    assert [told(row) for row in run["history"]] == [{}] * 3
