@@ -98,6 +98,7 @@ class Run(ArtifactsOfRun):
             StreamReader(journal.folder).tail,
             lambda values, removed: self._record(Kind.SUMMARY, {"set": values, "remove": removed}),
             self._definitions,
+            lambda values: self._log_media(values, None, clock.now_ns()),
         )
         self._keeper = Keeper(journal, clock, self._complete, complaints.say)
         self._sender: Sender | None = None
@@ -191,16 +192,18 @@ class Run(ArtifactsOfRun):
         for payload in parts:
             self._append(_ROW, payload)
 
-    def _log_media(self, data: Mapping[str, Any], at: int | float, time_ns: int) -> None:
+    def _log_media(self, data: Mapping[str, Any], at: int | float | None, time_ns: int) -> dict[Any, Any]:
+        """Take the media out of a row, or out of values for the summary (then there is no step); answer the rest."""
         from .media.split import split  # only where there are media
 
         found = split(data)
-        if found.rest:  # numbers wait for nobody
+        if found.rest and at is not None:  # numbers wait for nobody
             self._log_carefully(found.rest, at, time_ns)
         if found.media:
             self._media_worker().take(at, time_ns, found.media)
         for key, why in found.faults:
             self._leave_out(key, why)
+        return found.rest
 
     def _media_worker(self) -> MediaWorker:
         if self._media is None or self._media.pid != os.getpid():  # a forked child has one of its own

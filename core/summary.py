@@ -14,7 +14,7 @@ from .journal.block import flatten
 from .metrics import Definitions, summarise
 from .record import Control, Kind
 from .samples import is_sample
-from .values import plain
+from .values import holds_media, plain
 
 
 class Summary(MutableMapping[str, Any]):
@@ -27,6 +27,7 @@ class Summary(MutableMapping[str, Any]):
         read: Answers what the journal has gained since the last call.
         write: Takes values set by hand, and the paths of removed ones.
         definitions: What `define_metric` has said.
+        take_media: Takes values with media among them, has these written when they are encoded, and answers the rest.
 
     Example:
         run.summary["best_accuracy"] = 0.97
@@ -39,8 +40,10 @@ class Summary(MutableMapping[str, Any]):
         read: Callable[[], Iterable[Entry]],
         write: Callable[[dict[str, Any], list[Any]], None],
         definitions: Definitions,
+        take_media: Callable[[dict[str, Any]], dict[str, Any]] = lambda values: values,
     ) -> None:
         set_attribute = super().__setattr__
+        set_attribute("_take_media", take_media)
         set_attribute("_read", read)
         set_attribute("_write", write)
         set_attribute("_definitions", definitions)
@@ -53,6 +56,7 @@ class Summary(MutableMapping[str, Any]):
     _read: Callable[[], Iterable[Entry]]
     _write: Callable[[dict[str, Any], list[Any]], None]
     _definitions: Definitions
+    _take_media: Callable[[dict[str, Any]], dict[str, Any]]
     _earlier: list[Callable[[], Iterable[Entry]]]
     _statistics: dict[str, _Statistics]
     _by_hand: dict[str, tuple[int, bool, Any]]  # time in ns, whether it is there (else: taken away), value
@@ -66,7 +70,8 @@ class Summary(MutableMapping[str, Any]):
     def update(self, *args: Any, **kwargs: Any) -> None:
         """Set several values; those of nested dicts one by one."""
         with self._lock:
-            self._set(dict(flatten({str(key): plain(value) for key, value in dict(*args, **kwargs).items()})), [])
+            given = self._without_media({str(key): value for key, value in dict(*args, **kwargs).items()})
+            self._set(dict(flatten({key: plain(value) for key, value in given.items()})), [])
 
     def as_dict(self) -> dict[str, Any]:
         """Answer a plain copy, keys dotted."""
@@ -89,7 +94,8 @@ class Summary(MutableMapping[str, Any]):
         with self._lock:
             self._catch_up()
             key = str(key)
-            new = dict(flatten({key: plain(value)}))
+            given = self._without_media({key: value})
+            new = dict(flatten({name: plain(one) for name, one in given.items()}))
             self._set(new, [name for name in self._hand_made(f"{key}.") if name not in new])
 
     def __delitem__(self, key: str) -> None:
@@ -132,6 +138,9 @@ class Summary(MutableMapping[str, Any]):
 
     def __repr__(self) -> str:
         return repr(self._now())
+
+    def _without_media(self, values: dict[str, Any]) -> dict[str, Any]:
+        return self._take_media(values) if holds_media(values) else values
 
     def _hand_made(self, prefix: str) -> list[str]:
         known = {name for name, (_, is_there, _) in self._by_hand.items() if is_there}

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 from ..limits import MAX_MEDIA_MEMORY_BYTES, MAX_VALUE_BYTES, SYNC_INTERVAL_SECONDS
 from ..paths import run_blobs
 from ..progress import Progress
-from ..record import Kind
+from ..record import Kind, encode_control
 from ..values import Reference, Unstorable, encodable, encode
 from .base import Encodable, digests_in
 from .held import Spill
@@ -29,9 +29,9 @@ _NO_NUMBERS = str.maketrans("", "", "0123456789.,+-")
 
 
 class _Item:
-    """A value of a row that waits for its encoding."""
+    """A value of a row, or of the summary, that waits for its encoding."""
 
-    def __init__(self, step: int | float, time_ns: int, key: str, taken: Taken | list[Taken]) -> None:
+    def __init__(self, step: int | float | None, time_ns: int, key: str, taken: Taken | list[Taken]) -> None:
         self.step = step
         self.time_ns = time_ns
         self.key = key
@@ -74,12 +74,12 @@ class MediaWorker:
         self._is_over = False
         self._thread: threading.Thread | None = None
 
-    def take(self, step: int | float, time_ns: int, media: dict[str, Taken | list[Taken]]) -> None:
+    def take(self, step: int | float | None, time_ns: int, media: dict[str, Taken | list[Taken]]) -> None:
         """Take what was logged; never raises, and waits for nothing but a full memory.
 
         Args:
-            step: Of the row.
-            time_ns: Of the row, in nanoseconds since the epoch.
+            step: Of the row; None: they go into the summary.
+            time_ns: When that was, in nanoseconds since the epoch.
             media: Snapshots by name.
         """
         for key, taken in media.items():
@@ -169,7 +169,7 @@ class MediaWorker:
         item.is_done = True  # where it is being encoded this very moment, it is kept all the same
         self._lost += 1
         self._run._complaints.once(
-            "media lost", f"{item.key!r} at step {item.step} is lost: too many media wait, and {error}."
+            "media lost", f"{item.key!r} {_place(item)} is lost: too many media wait, and {error}."
         )
 
     def _forget_bytes_of(self, item: _Item) -> None:
@@ -257,12 +257,15 @@ class MediaWorker:
         return reference
 
     def _write(self, item: _Item, value: Any) -> None:
-        payload = encode((item.step, item.time_ns, {item.key: encodable(value)}))
+        if item.step is None:
+            kind, payload = Kind.SUMMARY, encode_control(item.time_ns, {"set": {item.key: value}, "remove": []})
+        else:
+            kind, payload = Kind.ROW, encode((item.step, item.time_ns, {item.key: encodable(value)}))
         if len(payload) > MAX_VALUE_BYTES:
             raise Unstorable(f"takes {len(payload):,} bytes in its row, at most {MAX_VALUE_BYTES:,} are kept")
         if self._is_over and self._thread is threading.current_thread():  # the run has ended without us
             return
-        self._run._journal.append(Kind.ROW, payload)
+        self._run._journal.append(kind, payload)
         uploads = getattr(self._run, "_uploads", None)
         if uploads is not None:
             beside = (digest for one in item.encodables for digest in one.digests())
@@ -271,4 +274,8 @@ class MediaWorker:
     def _complain(self, item: _Item, why: str) -> None:
         # Numbers differ from step to step; that is no reason to say it again.
         gist = why.translate(_NO_NUMBERS)[:80]
-        self._run._complaints.once(f"{item.key}: {gist}", f"{item.key!r} at step {item.step} {why}.")
+        self._run._complaints.once(f"{item.key}: {gist}", f"{item.key!r} {_place(item)} {why}.")
+
+
+def _place(item: _Item) -> str:
+    return "in the summary" if item.step is None else f"at step {item.step}"

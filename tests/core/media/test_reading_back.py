@@ -143,3 +143,26 @@ def test_a_fork_and_a_run_that_goes_on_have_their_media(root: Path) -> None:
         images = api.run("media/two").media("image")
 
         assert [(image.step, image.to_pil().size[0]) for image in images] == [(0, 400), (1, 400), (2, 5)]
+
+
+@pytest.mark.parametrize("through", ["folder", "server"])
+def test_the_summary_takes_media(tmp_path: Path, through: str, caplog: pytest.LogCaptureFixture) -> None:
+    """By hand, beside numbers, nested and in lists; what is broken is said."""
+    root = tmp_path / "runs"
+    with tracker.init(project="media", dir=root, id="one", settings={"silent": True}) as run:
+        run.log({"loss": 1.0})
+        run.summary["best"] = tracker.Image(RGB, caption="best")
+        run.summary.update({"last": {"image": tracker.Image(RGB[:5]), "loss": 0.5}, "all": [tracker.Image(RGB[:4])]})
+        run.summary["broken"] = tracker.Image(None)
+        run.flush()
+        assert run.summary["best"]["caption"] == "best"
+    with serving(root, tmp_path / "cache") as url, Api(dir=root) if through == "folder" else Api(base_url=url) as api:
+        found = api.run("media/one")
+        summary = found.summary
+
+        assert (summary["loss"], summary["last.loss"]) == (1.0, 0.5)
+        assert np.array_equal(np.asarray(found.media(summary["best"])[0].to_pil()), RGB)
+        assert summary["last.image"]["height"] == 5
+        assert summary["all"][0]["height"] == 4
+        assert "broken" not in summary
+    assert "'broken' is an Image of a NoneType" in caplog.text
