@@ -26,6 +26,7 @@ SUBJECTS = (
     "install_size",
     "bytes_per_point",
     "media",
+    "tables",
     "ingest",
     "read",
     "kill9",
