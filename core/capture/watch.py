@@ -28,6 +28,9 @@ def watch(
 ) -> None:
     """Record gradients and parameters of models; see `Run.watch`."""
     chosen = _checked(models, log, log_freq, idx)
+    if run.state != "running":  # said as for a row that is logged now
+        run._refuse(0, b"")
+        return
     from . import torch_hooks  # imports torch, which is there: the user has a model
 
     torch_hooks.attach(run, chosen, criterion, log, log_freq, idx, log_graph)
@@ -87,7 +90,8 @@ def unwatch(run: Run, models: Any = None) -> None:
 
 def _models(models: Any) -> Sequence[Any]:
     """Answer the models that were given, one or several."""
-    chosen = list(models) if isinstance(models, (list, tuple, set)) else [models]
+    given = list(models) if isinstance(models, (list, tuple, set)) else [models]
+    chosen = list({id(model): model for model in given}.values())
     torch = sys.modules.get("torch")
     for model in chosen:
         if torch is None or not isinstance(model, torch.nn.Module):

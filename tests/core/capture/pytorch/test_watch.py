@@ -690,6 +690,26 @@ def test_a_call_that_cannot_be_meant_is_refused(run: Run, arguments: dict[str, A
         run.watch(**{"models": net(), **arguments})
 
 
+def test_a_run_that_has_ended_watches_nothing(root: Path, caplog: pytest.LogCaptureFixture) -> None:
+    with tracker.init(dir=root) as run:
+        pass
+    model = net()
+    run.watch(model, log_freq=1, log_graph=True)
+
+    assert hooks_of(model) == []
+    assert "has ended, what is logged now is not kept" in caplog.text
+
+
+def test_a_model_given_twice_is_watched_once(run: Run, rows: Rows) -> None:
+    model = net()
+    run.watch([model, model], log_freq=1)
+    backward(model)
+    torch.optim.SGD(model.parameters(), lr=0.1).step()
+
+    assert len(torch_hooks._watched) == 1
+    assert not [key for key in rows()[0] if "graph_1" in key]
+
+
 def test_without_a_run_it_is_said_how_to_get_one() -> None:
     with pytest.raises(UsageError, match=r"tracker\.watch needs a run.*tracker\.init"):
         tracker.watch(net())
