@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from .artifacts.catalogue import FolderCatalogue
+from .artifacts.completing import complete_left
 from .artifacts.remote import RemoteCatalogue
 from .artifacts.version import REGISTRY, Version, number_of, parse_name
 from .blobs import FolderBlobs
@@ -83,6 +84,7 @@ class FileSync:
             looked.update((path, digest) for digest in new)
         inputs: list[tuple[str, Version]] = []
         for root, names in _by_root(runs).items():
+            complete_left(root, say=self._say)  # what was logged, and not stored by its own process
             shared = Batch(FolderBlobs(blobs_folder(root)), None)
             for run, use, version in _versions(root, names, self._connection.address):
                 if version.path not in self._claims:

@@ -545,6 +545,7 @@ class Run(ArtifactsOfRun):
             # From within an append the keeper cannot get the journal, and waiting for it would be in vain.
             is_kept = self._keeper.stop(timeout=0.5 if is_inside else FINISH_KEEP_SECONDS)
             left = self._send_rest()
+            self._settle_artifacts(self._stall_seconds() if signal is None else 0)
             if left is not None:
                 self._complaints.say(left)
             if not is_kept:

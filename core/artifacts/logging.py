@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ..complaints import is_strict
-from ..errors import ChangedError, TrackerError, UsageError
+from ..errors import ChangedError, TrackerError, TransportError, UsageError
 from ..limits import FINISH_STALL_SECONDS
 from ..progress import Progress
 from ..record import Kind
@@ -19,13 +19,15 @@ from .artifact import Artifact, names_of
 from .completing import Completed, Header, complete, edge_body, leave
 from .contents import Contents
 from .pending import Pending
-from .place import Place, local_place
+from .place import Place, local_place, remote_place
 from .registry import link, target
 from .snapshot import Snapshot
 from .storing import StoppedError
 from .version import LATEST, Actor, Draft, Version
 
 if TYPE_CHECKING:
+    from concurrent.futures import Future
+
     from ..run import Run
 
 _POLL_SECONDS = 0.05
@@ -59,6 +61,8 @@ class RunArtifacts:
         self._thread: threading.Thread | None = None
         self._failed = 0
         self._is_over = False
+        self._remote: Place | None = None
+        self._following = 0  # versions that the server has been asked to take, and has not answered
 
     # --- logging -------------------------------------------------------------------------
 
@@ -171,7 +175,8 @@ class RunArtifacts:
             tags=tuple(tags),
             run=self._run.path,
         )
-        found = self.place.catalogue.claim(draft, os.urandom(8).hex(), Actor.here(self._run.path))
+        place = artifact._of_place()
+        found = place.catalogue.claim(draft, os.urandom(8).hex(), Actor.here(self._run.path))
         self._record(found, "output")
         for path, names in more.get("links", ()):
             self._link(found, path, names)
@@ -199,8 +204,8 @@ class RunArtifacts:
             artifact = artifact_or_name
             version = artifact._settled("use_artifact")
         else:
-            version = self.place.find(artifact_or_name, self._run.entity, self._run.project)
-            artifact = Artifact._from_version(self.place, version, self._run)
+            found_in, version = self._find(artifact_or_name)
+            artifact = Artifact._from_version(found_in, version, self._run)
         if type is not None and version.type != type:
             raise UsageError(f"{version.path} is of type {version.type!r}, not {type!r}.")
         place = artifact._of_place()
@@ -209,10 +214,38 @@ class RunArtifacts:
         for alias in names_of(aliases):
             if alias not in version.aliases:
                 place.catalogue.alias(version, alias, by)
-        place.catalogue.use(version, self._run.path, use_as, by)
         self._record(version, "input", use_as)
-        artifact._reload(version)
+        try:
+            place.catalogue.use(version, self._run.path, use_as, by)
+            artifact._reload(version)
+        except TransportError as error:  # it is used all the same
+            self._run._complaints.say(f"the server takes no note that the run reads {version.path}: {error}")
         return artifact
+
+    def _find(self, name: str) -> tuple[Place, Version]:
+        """Find a version: online on the server first, then among those that are only here."""
+        where = (self._run.entity, self._run.project)
+        remote = self._server()
+        if remote is None:
+            return self.place, self.place.find(name, *where)
+        try:
+            return remote, remote.find(name, *where)
+        except (UsageError, TransportError) as error:
+            try:
+                found = self.place.find(name, *where)
+            except UsageError:
+                raise error from None
+            self._run._complaints.say(f"{name!r} is taken from this machine: {error}")
+            return self.place, found
+
+    def _server(self) -> Place | None:
+        """Answer the server's place; None where the run sends nothing."""
+        if self._run._delivery is None or self._run._base_url is None:
+            return None
+        if self._remote is None:
+            key = getattr(self._run.settings, "api_key", None)
+            self._remote = remote_place(self._run._base_url, key, self.place.root)
+        return self._remote
 
     def _check_revoked(self, place: Place, version: Version) -> None:
         versions = [version] if version.source is None else [version, place.find(version.source)]
@@ -246,8 +279,9 @@ class RunArtifacts:
 
     def _link(self, version: Version, path: str, aliases: Sequence[str]) -> Artifact:
         registry, collection = target(path)
-        linked = link(self.place.catalogue, version, registry, collection, aliases, Actor.here(self._run.path))
-        return Artifact._from_version(self.place, linked, self._run)
+        place = self._server() or self.place
+        linked = link(place.catalogue, version, registry, collection, aliases, Actor.here(self._run.path))
+        return Artifact._from_version(place, linked, self._run)
 
     def _record(self, version: Version, use: str, use_as: str | None = None) -> None:
         self._run._record(Kind.ARTIFACT, edge_body(version, use, use_as))
@@ -312,7 +346,42 @@ class RunArtifacts:
         if job.header.is_input:
             self._record(found.version, "input", job.header.use_as)
         job.snapshot.discard()
-        job.pending.succeed(found.version)
+        remote, uploads = self._server(), self._run._uploads
+        if remote is None or uploads is None:
+            job.pending.succeed(found.version)
+            return
+        with self._changed:
+            self._following += 1
+        uploads.claim(found.version).add_done_callback(lambda done: self._claimed(job, remote, done))
+
+    def _claimed(self, job: _Job, remote: Place, done: Future[Version]) -> None:
+        """The server has answered, or will not any more."""
+        try:
+            if done.cancelled():
+                job.pending.fail(TransportError("the server has not taken it yet. Send it with: tracker sync"))
+            elif (error := done.exception()) is not None:
+                job.pending.fail(error)
+            else:
+                version = done.result()
+                self._follow(job, remote, version)
+                job.artifact._place = remote
+                job.pending.succeed(version)
+        finally:
+            with self._changed:
+                self._following -= 1
+                self._changed.notify_all()
+
+    def _follow(self, job: _Job, remote: Place, version: Version) -> None:
+        """Do on the server what a version is to have beside itself."""
+        by = job.header.actor
+        try:
+            if job.header.is_input:
+                remote.catalogue.use(version, self._run.path, job.header.use_as, by)
+            for path, aliases in job.header.links:
+                registry, collection = target(path)
+                link(remote.catalogue, version, registry, collection, aliases, by)
+        except Exception as error:  # on a thread of the uploads: the version is there all the same
+            self._run._complaints.say(f"{version.path} is not linked, or not noted as used, on the server: {error}")
 
     def _fail(self, job: _Job, error: Exception) -> None:
         self._failed += 1
@@ -363,6 +432,17 @@ class RunArtifacts:
             )
         if self._failed:
             self._run._complaints.say(f"{self._failed} artifacts could not be logged; see above.")
+
+    def settle(self, stall_seconds: float) -> None:
+        """Wait until what follows the server's answers is done; the uploads have ended by then.
+
+        Args:
+            stall_seconds: How long at most.
+        """
+        limit = time.monotonic() + stall_seconds
+        with self._changed:
+            while self._following and (rest := limit - time.monotonic()) > 0:
+                self._changed.wait(rest)
 
     def _wait(self, stall: float, timeout: float | None) -> None:
         end = None if timeout is None else time.monotonic() + timeout

@@ -218,3 +218,8 @@ class ArtifactsOfRun:
         room = self.__dict__.get("_artifact_rooms", {}).get(os.getpid())
         if room is not None:
             room.finish(stall_seconds, timeout)
+
+    def _settle_artifacts(self, stall_seconds: float) -> None:
+        room = self.__dict__.get("_artifact_rooms", {}).get(os.getpid())
+        if room is not None:
+            room.settle(stall_seconds)

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 from ..blobs import FolderBlobs
 from ..errors import UsageError
-from ..paths import DEFAULT_ENTITY, artifacts_folder, blobs_folder, data_root
+from ..paths import DEFAULT_ENTITY, artifacts_folder, blobs_folder, cache_root, data_root
 from .catalogue import Catalogue, FolderCatalogue
 from .manifest import Manifest
 from .restoring import Blobs, LocalBlobs
@@ -126,6 +126,36 @@ def local_place(root: Path) -> Place:
                 str(root), root, FolderCatalogue(artifacts_folder(root)), LocalBlobs(store), store, open_api
             )
         return _local[root]
+
+
+def remote_place(address: str, key: str | None, root: Path | None = None) -> Place:
+    """Answer the place of a server.
+
+    Args:
+        address: Its address.
+        key: The key, where it wants one.
+        root: The folder of runs whose folder of blobs keeps what is fetched; the user's cache without one.
+    """
+    from ..connection import Connection
+    from .fetching import FetchedBlobs
+    from .remote import RemoteCatalogue
+
+    store = FolderBlobs(cache_root() / "blobs" if root is None else blobs_folder(root))
+    connection = Connection(address, key)
+
+    def open_api() -> Api:
+        from ..query import Api
+
+        return Api(base_url=address, api_key=key)
+
+    return Place(
+        connection.address,
+        cache_root() if root is None else root,
+        RemoteCatalogue(connection),
+        FetchedBlobs(store, connection.twin()),
+        store,
+        open_api,
+    )
 
 
 def default_root() -> Path:

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 from ..paths import blobs_folder
 
 if TYPE_CHECKING:
+    from ..artifacts.completing import Completed, Header
     from ..run import Run
 
 
@@ -30,7 +31,12 @@ def begin(run: Run, _settings: Any) -> Callable[[], None] | None:
 def _work(run: Run, root: Path, stop: threading.Event) -> None:
     from ..artifacts.completing import complete_left  # BLAKE3 and all: only where there is something to do
 
+    def send(found: Completed, header: Header, _snapshot: object) -> None:
+        uploads = run._uploads
+        if found.version is not None and header.server == run._base_url and uploads is not None:
+            uploads.claim(found.version)
+
     try:
-        complete_left(root, say=run._complaints.say, stop=stop)
+        complete_left(root, say=run._complaints.say, done=send, stop=stop)
     except Exception as error:  # whatever a disk has in store: the run goes on
         run._complaints.say(f"artifacts of earlier runs are not completed ({type(error).__name__}: {error}).")

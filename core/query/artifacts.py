@@ -8,22 +8,13 @@ from typing import TYPE_CHECKING, Any
 
 from ..artifacts.artifact import Artifact
 from ..artifacts.lineage import Direction, Graph, lineage
-from ..artifacts.place import Place, local_place
+from ..artifacts.place import Place
 from ..artifacts.version import REGISTRY, Actor, Collection, Draft, Event, Version, parse_name, registry_name
 from ..errors import UsageError
 from ..paths import DEFAULT_ENTITY
 
 if TYPE_CHECKING:
     from .source import Source
-
-
-def place_of(source: Source) -> Place:
-    """Answer where the artifacts of a folder or a server are."""
-    from .local import LocalSource
-
-    if isinstance(source, LocalSource):
-        return local_place(source.root)
-    raise UsageError(f"artifacts of {source.name} cannot be read yet; read them where the folder is.")
 
 
 class ArtifactCollection:
@@ -373,7 +364,7 @@ class ArtifactsOfApi:
     @property
     def _place(self) -> Place:
         if self._place_ is None:
-            self._place_ = place_of(self._source)
+            self._place_ = self._source.place()
         return self._place_
 
     def _version(self, name: str) -> Version:
@@ -407,7 +398,7 @@ class ArtifactsOfRead:
         Raises:
             UsageError: The artifact is not logged.
         """
-        place, run = place_of(self._source), self._run_path
+        place, run = self._source.place(), self._run_path
         place.catalogue.use(artifact._settled("use_artifact"), run, use_as, Actor.here(run))
         return artifact
 
@@ -419,7 +410,7 @@ class ArtifactsOfRead:
         Raises:
             UsageError: The artifact is not logged.
         """
-        place, run = place_of(self._source), self._run_path
+        place, run = self._source.place(), self._run_path
         version = artifact._settled("log_artifact")
         facts = {name: getattr(version, name) for name in Draft.__struct_fields__}
         facts.update(aliases=tuple(aliases or ()), tags=tuple(tags or ()), run=run)
@@ -427,7 +418,7 @@ class ArtifactsOfRead:
         return Artifact._from_version(place, found)
 
     def _artifacts_of(self, use: str) -> list[Artifact]:
-        place = place_of(self._source)
+        place = self._source.place()
         found = []
         for edge in place.catalogue.edges(self._run_path):
             if edge.use == use:

@@ -22,6 +22,7 @@ from ...server.stores import open_stores
 from ...server.stores.base import RunRow
 from ...server.watching.following import FollowedRun, Signature, signature
 from ...server.watching.scanning import FolderScan
+from ..artifacts.place import Place, local_place
 from ..errors import StorageError
 from ..files import NamedFile
 from ..journal import Block
@@ -209,6 +210,10 @@ class LocalSource:
 
     def url(self, path: RunPath) -> None:
         """Answer None: there is no server."""
+
+    def place(self) -> Place:
+        """Answer where the artifacts are."""
+        return local_place(self.root)
 
     def close(self) -> None:
         """Let the files go."""

@@ -9,6 +9,7 @@ from urllib.parse import quote, unquote, urlsplit
 import msgspec
 import requests
 
+from ..artifacts.place import Place, remote_place
 from ..errors import TrackerError, TransportError, UsageError
 from ..files import NamedFile
 from ..http import Authorization
@@ -36,6 +37,8 @@ class HttpSource:
 
     def __init__(self, base_url: str, api_key: str | None = None, timeout: float = 30.0) -> None:
         self.base_url = base_url.rstrip("/")
+        self._api_key = api_key
+        self._place: Place | None = None
         self._timeout = (CONNECT_TIMEOUT_SECONDS, timeout)
         self._session = requests.Session()
         self._session.headers["User-Agent"] = "tracker"
@@ -182,6 +185,12 @@ class HttpSource:
         """Answer the run's page."""
         entity, project, run = (quote(part, safe="") for part in path)
         return f"{self.base_url}/{entity}/{project}/runs/{run}"
+
+    def place(self) -> Place:
+        """Answer where the artifacts are; what is fetched of them stays in the user's cache."""
+        if self._place is None:
+            self._place = remote_place(self.base_url, self._api_key)
+        return self._place
 
     def close(self) -> None:
         """Let the connections go."""

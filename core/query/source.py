@@ -4,13 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 from ..files import NamedFile
 from ..journal import Block
 from ..paths import RunPath
 from ..samples import Stream
 from .console import ConsolePage
+
+if TYPE_CHECKING:
+    from ..artifacts.place import Place
 
 
 @dataclass(frozen=True)
@@ -160,6 +163,10 @@ class Source(Protocol):
 
     def url(self, path: RunPath) -> str | None:
         """Answer the run's page, where there is a server."""
+        ...
+
+    def place(self) -> Place:
+        """Answer where the artifacts are; the same one each time."""
         ...
 
     @property
