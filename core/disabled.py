@@ -97,6 +97,9 @@ class DisabledRun(Inert):
     def __enter__(self) -> Any:
         return self
 
+    def __exit__(self, *args: Any) -> None:
+        self.finish()
+
     def log(self, data: Any = None, *args: Any, **kwargs: Any) -> None:
         """Do nothing."""
 

@@ -363,3 +363,11 @@ def test_a_folder_that_cannot_be_written_is_said_and_replaced(
     assert "cannot be written" in text
     assert str(spare) in text
     assert rows(spare) == [{"_step": 0, "x": 1}]
+
+
+def test_a_disabled_run_is_current_until_its_block_ends() -> None:
+    """Else it would be the current run of all that comes behind it."""
+    with tracker.init(mode="disabled") as run:
+        assert tracker.run is run
+
+    assert tracker.run is None
