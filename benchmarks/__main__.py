@@ -23,6 +23,7 @@ SUBJECTS = (
     "watch",
     "import_init",
     "capture_cost",
+    "console",
     "install_size",
     "bytes_per_point",
     "media",

@@ -142,7 +142,13 @@ class Child:
         self.room = room
         with self.log.open("ab") as errors:
             self.process = subprocess.Popen(
-                command, cwd=room, env=environment(room), stdout=subprocess.PIPE, stderr=errors, text=True
+                command,
+                cwd=room,
+                env=environment(room),
+                stdout=subprocess.PIPE,
+                stderr=errors,
+                text=True,
+                start_new_session=True,  # by which what it leaves to others to look after is found
             )
 
     def answer(self, what: str = "child", timeout: float = 1800) -> Any:
@@ -282,7 +288,19 @@ def tree_of(pid: int) -> list[int]:
             found += [int(child) for task in tasks for child in (task / "children").read_text().split()]
         except OSError:
             continue
+    session = _session(pid)
+    for folder in Path("/proc").glob("[0-9]*") if session == pid else ():
+        other = int(folder.name)
+        if other not in found and _session(other) == session:  # nobody's child, and of it all the same
+            found.append(other)
     return found
+
+
+def _session(pid: int) -> int:
+    try:
+        return int(Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[3])
+    except (OSError, ValueError, IndexError):
+        return 0
 
 
 def cpu_of(pid: int) -> float:
