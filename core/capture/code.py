@@ -186,6 +186,7 @@ class _Capture:
 
         git = self._git = Git(root)
         try:
+            git.copy_index()
             describe(git, tree)
             self._tell({"git": {name: value for name, value in tree.facts.items() if value is not None}})
             if not self._has_code:
@@ -199,6 +200,8 @@ class _Capture:
             tree.facts["trouble"] = tree.manifest["trouble"] = str(error)
             if self._is_wanted:
                 self._run._complaints.say(f"the state of the code in {root} is not captured as a whole: {error}.")
+        finally:
+            git.close()
         tell_left_out(tree)
 
     def _take_program(self, tree: Any, base: str | None) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -64,6 +65,7 @@ class Git:
     def __init__(self, folder: str) -> None:
         self.folder = folder
         self.filters: tuple[str, ...] = ()  # options that take the repository's filters away, see `disarm`
+        self._index: tempfile.TemporaryDirectory[str] | None = None
         self._process: subprocess.Popen[bytes] | None = None
         self._lock = threading.Lock()
         self._is_stopped = False
@@ -90,6 +92,8 @@ class Git:
         """
         environment = {name: value for name, value in os.environ.items() if name not in _NOT_PASSED}
         environment.update(_SURROUNDINGS)
+        if self._index is not None:
+            environment["GIT_INDEX_FILE"] = os.path.join(self._index.name, "index")
         command = ["git", *_QUIET, *self.filters, "-C", self.folder, *arguments]
         late = threading.Event()
 
@@ -137,6 +141,27 @@ class Git:
             process = self._process
         if process is not None:
             _kill(process)
+
+    def copy_index(self) -> None:
+        """Work on a copy of the index from now on: git brings it up to date whenever it compares files.
+
+        Raises:
+            GitTrouble: It cannot be copied.
+        """
+        path = os.fsdecode(self.ask("rev-parse", "--git-path", "index").rstrip(b"\n"))
+        try:
+            self._index = tempfile.TemporaryDirectory(prefix="tracker-git-", ignore_cleanup_errors=True)
+            # With its time: by that git knows which files may have changed since without showing it.
+            shutil.copy2(os.path.join(self.folder, path), os.path.join(self._index.name, "index"))
+        except FileNotFoundError:  # nothing was ever added
+            pass
+        except OSError as error:
+            raise GitTrouble(f"the index cannot be copied ({error.strerror})") from None
+
+    def close(self) -> None:
+        """Take the copy away."""
+        if self._index is not None:
+            self._index.cleanup()
 
     def disarm(self) -> None:
         """Find the programs that the configuration names for filtering files, and take them away for all that follows."""
