@@ -178,6 +178,9 @@ def show(run: str, dir: str | None, url: str | None, as_json: bool) -> None:
 
 def _heading(run: Run) -> None:
     click.echo(f"{click.style(clean(run.name), bold=True)}  {output.styled_state(run.state)}")
+    known = run.metadata
+    git = known.get("git") or {}
+    commit = f"{str(git['commit'])[:12]}{' and changes' if git.get('dirty') else ''}" if git.get("commit") else None
     facts = [
         ("path", run.path),
         ("page", run.url),
@@ -189,6 +192,9 @@ def _heading(run: Run) -> None:
         ("tags", ", ".join(run.tags)),
         ("notes", run.notes),
         ("host", run.host),
+        ("gpu", known.get("gpu")),
+        ("commit", f"{commit} on {git['branch']}" if commit and git.get("branch") else commit),
+        ("command", " ".join(map(str, known.get("command") or ()))),
     ]
     for name, value in facts:
         if value:
