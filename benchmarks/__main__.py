@@ -30,6 +30,7 @@ SUBJECTS = (
     "tables",
     "ingest",
     "read",
+    "artifacts",
     "kill9",
     "server_faults",
 )
