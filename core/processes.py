@@ -5,6 +5,8 @@ from __future__ import annotations
 import os
 import sys
 
+from .paths import host_mark
+
 
 def is_alive(pid: int) -> bool:
     """Answer whether a process of this machine is there. One that is dead and not yet waited for is not."""
@@ -42,3 +44,15 @@ def started(pid: int) -> str:
             return file.read().rpartition(b")")[2].split()[19].decode()
     except (OSError, IndexError):
         return "0"
+
+
+def whereabouts() -> str:
+    """Answer, as a part of file names, where the number of a process means what it means here.
+
+    That is this machine, and on Linux the namespace: containers may share a machine's name and a folder, and each has a
+    process 1.
+    """
+    try:
+        return f"{host_mark()}.{os.stat('/proc/self/ns/pid').st_ino:x}"
+    except OSError:
+        return host_mark()

@@ -17,7 +17,8 @@ from typing import Any
 from ..blobs import FolderBlobs
 from ..errors import StorageError, TrackerError
 from ..limits import DRAFT_KEEP_SECONDS, GC_GRACE_SECONDS, LEFT_SNAPSHOT_KEEP_SECONDS
-from ..paths import artifacts_folder, blobs_folder, host_mark
+from ..paths import artifacts_folder, blobs_folder
+from ..processes import whereabouts
 from .catalogue import FolderCatalogue
 from .completing import leave
 from .manifest import Manifest
@@ -197,7 +198,7 @@ def _tidy(
                 shutil.rmtree(folder, ignore_errors=True)
     snapshots = blobs.folder / ".snapshots"
     for folder in sorted(snapshots.iterdir()) if snapshots.is_dir() else ():
-        is_ours = folder.name.split("~")[1:2] == [host_mark()]  # else of a machine that never came back
+        is_ours = folder.name.split("~")[1:2] == [whereabouts()]  # else of a machine that never came back
         if not is_ours and _is_older(folder, now - LEFT_SNAPSHOT_KEEP_SECONDS):
             report.leftovers += 1
             if not is_dry:

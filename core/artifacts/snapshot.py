@@ -10,6 +10,7 @@ A snapshot is a folder of its own, named by who works on it: when that process d
 
 from __future__ import annotations
 
+import contextlib
 import os
 import re
 import shutil
@@ -26,12 +27,12 @@ from ..errors import StorageError, UsageError
 from ..limits import (
     CLONE_AT_ONCE_AGE_SECONDS,
     CLONE_AT_ONCE_BYTES,
+    FOREIGN_SNAPSHOT_SECONDS,
     SETTLE_SECONDS,
     SMALL_FILE_BYTES,
     SNAPSHOT_COPY_BYTES,
 )
-from ..paths import host_mark
-from ..processes import is_alive, started
+from ..processes import is_alive, started, whereabouts
 from .holding import CLONES, WRITTEN, Mark, copy_steadily, mark_of, open_regular, read_steadily
 from .manifest import Entry, check_link, check_path
 
@@ -251,7 +252,7 @@ class Snapshot:
             draft.write_bytes(msgspec.msgpack.encode(body))
             os.replace(draft, self.folder / _LIST)
             if is_left:
-                left = self.folder.with_name(f"{self.token}~{host_mark()}~0~0")
+                left = self.folder.with_name(f"{self.token}~{whereabouts()}~0~0")
                 os.rename(self.folder, left)
                 self.folder = left
         except OSError as error:
@@ -275,6 +276,11 @@ class Snapshot:
         for held in self.files:
             if held.is_linked and CLONES.can(self._device, self._device):
                 self._clone_linked(held)
+
+    def touch(self) -> None:
+        """Say that this is being worked on."""
+        with contextlib.suppress(OSError):  # not saved, in a test
+            os.utime(self.folder / _LIST)
 
     def discard(self) -> None:
         """Let go of all that is held."""
@@ -478,9 +484,7 @@ def pending(blobs_folder: Path) -> Iterator[Snapshot]:
 
 def _taken_over(folder: Path) -> Snapshot | None:
     token, *owner = folder.name.split("~")
-    if len(owner) != 3 or owner[0] != host_mark():  # of a process there we know nothing
-        return None
-    if owner[1].isdigit() and is_alive(int(owner[1])) and started(int(owner[1])) == owner[2]:
+    if len(owner) != 3 or not _is_left(folder, *owner):
         return None
     mine = folder.with_name(f"{token}~{_owner()}")
     try:
@@ -498,8 +502,20 @@ def _taken_over(folder: Path) -> Snapshot | None:
     return found
 
 
+def _is_left(folder: Path, where: str, pid: str, begun: str) -> bool:
+    if pid == "0":  # see `save`
+        return True
+    if where == whereabouts():
+        return not (pid.isdigit() and is_alive(int(pid)) and started(int(pid)) == begun)
+    # Of a process on another machine, or in another container, only its silence tells; `store` touches the list. What
+    # was not saved yet may be filled for long.
+    with contextlib.suppress(OSError):
+        return time.time() - os.stat(folder / _LIST).st_mtime > FOREIGN_SNAPSHOT_SECONDS
+    return False
+
+
 def _owner() -> str:
-    return f"{host_mark()}~{os.getpid()}~{started(os.getpid())}"
+    return f"{whereabouts()}~{os.getpid()}~{started(os.getpid())}"
 
 
 def _target(logical: str, path: str, folder: str, root: str) -> str:

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import os
 import threading
+import time
 from collections import Counter
 from collections.abc import Callable, Iterator
 
 from ..blobs import FolderBlobs, digest_of
 from ..errors import ChangedError, StorageError, TrackerError
-from ..limits import BUNDLE_BYTES, REUSED_BUNDLE_SHARE, SMALL_FILE_BYTES
+from ..limits import BUNDLE_BYTES, REUSED_BUNDLE_SHARE, SMALL_FILE_BYTES, SNAPSHOT_TOUCH_SECONDS
 from .cutting import Cut, Cutting
 from .holding import READING, WRITTEN
 from .manifest import Entry, Manifest, Part
@@ -58,6 +59,7 @@ class _Storing:
         self._progress = progress
         self._stop = stop
         self._done = 0
+        self._next_touch = 0.0
         self._total = snapshot.size
         self._cutting = Cutting(blobs, self._read)
         self._small = _Bundles(self._cutting, blobs, base)
@@ -156,6 +158,9 @@ class _Storing:
         if self._stop is not None and self._stop.is_set():
             raise StoppedError("keeping an artifact was stopped; what is missing is kept when it is taken up again.")
         self._done += count
+        if time.monotonic() > self._next_touch:
+            self._next_touch = time.monotonic() + SNAPSHOT_TOUCH_SECONDS
+            self._snapshot.touch()
         if self._progress is not None:
             self._progress(self._done, self._total)
 

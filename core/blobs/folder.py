@@ -18,9 +18,8 @@ from pathlib import Path
 from typing import BinaryIO, NamedTuple
 
 from ..errors import DamagedBlob, FormatError, OffsetError, StorageError
-from ..limits import DRAFT_KEEP_SECONDS, MAX_FRESH_BLOBS, TOUCH_INTERVAL_SECONDS
-from ..paths import host_mark
-from ..processes import is_alive
+from ..limits import DRAFT_KEEP_SECONDS, MAX_FRESH_BLOBS, TOUCH_INTERVAL_SECONDS, WRITE_BACK_BYTES
+from ..processes import is_alive, whereabouts
 from . import packing
 from .digests import check_digest, digest_of, is_digest, new_digest
 from .syncing import Unsynced, sync_files
@@ -383,7 +382,7 @@ class FolderBlobs:
     def clean(self) -> int:
         """Remove what processes that are gone have left half written, and old arrivals; answer how many files."""
         count = 0
-        host = host_mark()
+        host = whereabouts()
         oldest = time.time() - DRAFT_KEEP_SECONDS
         for name in (_DRAFTS, _ARRIVING):
             for entry in _entries(self.folder / name):
@@ -420,6 +419,7 @@ class FolderBlobs:
             try:
                 try:
                     _write(fd, data if packed is None else packed)
+                    _write_back(fd, len(data))
                 finally:
                     os.close(fd)
                 self._name(name, found, packed is not None)
@@ -499,7 +499,7 @@ class FolderBlobs:
         """Begin anew in a forked child: what its parent has put is for the parent to sync."""
         if self._pid != os.getpid():
             self._pid = os.getpid()
-            self._mark = f"{host_mark()}-{self._pid}-{os.urandom(4).hex()}"
+            self._mark = f"{whereabouts()}-{self._pid}-{os.urandom(4).hex()}"
             self._fresh = {}
             self._is_overfull = False
             self._naming = 0
@@ -573,6 +573,13 @@ def _write(fd: int, data: bytes | bytearray | memoryview) -> None:
     rest = memoryview(data)
     while rest:
         rest = rest[os.write(fd, rest) :]
+
+
+def _write_back(fd: int, size: int) -> None:
+    """Have the disk begin, and wait for nothing: `sync` then waits for the last ones only."""
+    if size >= WRITE_BACK_BYTES and hasattr(os, "posix_fadvise"):
+        # The pages are not on disk yet, so they are written and not dropped.
+        os.posix_fadvise(fd, 0, 0, os.POSIX_FADV_DONTNEED)
 
 
 def _entries(folder: Path) -> list[os.DirEntry[str]]:

@@ -18,8 +18,7 @@ from pathlib import Path
 
 from ..journal.storage import sync_file, sync_names
 from ..limits import FOREIGN_MARK_SECONDS, SYNC_ONE_BY_ONE
-from ..paths import host_mark
-from ..processes import is_alive, started
+from ..processes import is_alive, started, whereabouts
 
 _FOLDER = ".unsynced"
 _NAME = re.compile(r"(?P<host>[^~]*)~(?P<boot>[0-9a-z-]+)~(?P<pid>\d+)~(?P<started>\d+)~[0-9a-f]+")
@@ -99,7 +98,7 @@ class Unsynced:
         """Lay the mark, if it is not there: before the first blob is given its name."""
         if self._mark is None:
             self._folder.mkdir(parents=True, exist_ok=True)
-            me = f"{host_mark()}~{_boot()}~{os.getpid()}~{started(os.getpid())}~{os.urandom(3).hex()}"
+            me = f"{whereabouts()}~{_boot()}~{os.getpid()}~{started(os.getpid())}~{os.urandom(3).hex()}"
             mark = self._folder / me
             os.close(os.open(mark, os.O_WRONLY | os.O_CREAT, 0o644))
             self._mark = mark
@@ -124,9 +123,9 @@ class Unsynced:
         idle: list[Path] = []
         for mark, match, age in self._marks():
             if match["boot"] == _boot():
-                if match["host"] == host_mark() and not _lives(int(match["pid"]), match["started"]):
+                if match["host"] == whereabouts() and not _lives(int(match["pid"]), match["started"]):
                     idle.append(mark)
-            elif match["host"] == host_mark() or age > FOREIGN_MARK_SECONDS:
+            elif match["host"] == whereabouts() or age > FOREIGN_MARK_SECONDS:
                 old.append(mark)
                 begun = time.time() - age - _SLACK_SECONDS
                 since = begun if since is None else min(since, begun)

@@ -7,6 +7,7 @@ import random
 import shutil
 import subprocess
 import sys
+import time
 from collections.abc import Callable
 from pathlib import Path
 
@@ -19,7 +20,7 @@ from tracker.core.artifacts.snapshot import Snapshot, pending
 from tracker.core.artifacts.storing import store
 from tracker.core.blobs import FolderBlobs
 from tracker.core.errors import ChangedError, StorageError, UsageError
-from tracker.core.limits import SMALL_FILE_BYTES
+from tracker.core.limits import FOREIGN_SNAPSHOT_SECONDS, SMALL_FILE_BYTES
 
 OLD = random.Random(1).randbytes(3_000_000)
 NEW = random.Random(2).randbytes(3_000_000)
@@ -497,6 +498,37 @@ def test_a_file_written_after_the_death_is_told(
     (found,) = pending(blobs.folder)
     with pytest.raises(ChangedError, match=r"last\.ckpt"):
         store(found, blobs)
+
+
+@pytest.mark.parametrize("where", ["other-host", "this-host.0"])
+def test_another_machine_s_snapshot_is_taken_over_after_hours(
+    blobs: FolderBlobs, checkpoint: Path, where: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Whether its process lives cannot be seen, nor that of another container; one that is worked on is let be."""
+    for token in ("saved", "unsaved"):
+        snapshot = Snapshot.create(blobs.folder, token)
+        snapshot.add_file("last.ckpt", checkpoint)
+        if token == "saved":
+            snapshot.save({})
+        _, _, pid, begun = snapshot.folder.name.split("~")
+        there = snapshot.folder.with_name(f"{token}~{where}~{pid}~{begun}")
+        snapshot.folder = snapshot.folder.rename(there)
+        long_ago = time.time() - 2 * FOREIGN_SNAPSHOT_SECONDS
+        for path in (there, *there.glob("list")):
+            os.utime(path, (long_ago, long_ago))
+        if token == "saved":
+            snapshot.touch()
+            assert list(pending(blobs.folder)) == []
+            os.utime(there / "list", (long_ago, long_ago))
+            monkeypatch.setattr("tracker.core.artifacts.storing.SNAPSHOT_TOUCH_SECONDS", 0)
+            store(snapshot, blobs)
+            assert list(pending(blobs.folder)) == []
+            os.utime(there / "list", (long_ago, long_ago))
+    (found,) = pending(blobs.folder)
+
+    assert found.token == "saved"
+    assert kept(blobs, found) == OLD
+    assert there.exists()
 
 
 def test_a_living_process_can_leave_a_snapshot_to_others(blobs: FolderBlobs, checkpoint: Path) -> None:

@@ -113,7 +113,7 @@ def test_a_checkpoint_that_changed_a_little_costs_a_little(blobs: FolderBlobs) -
 def test_the_pieces_are_of_a_size_with_the_file() -> None:
     """Some thousand to a file, within limits; files of about a size are cut alike."""
     assert average_bytes(1 << 20) == MIN_CHUNK_BYTES
-    assert average_bytes(2 << 30) == average_bytes(50 << 30) == MAX_CHUNK_BYTES
+    assert average_bytes(5 << 30) == average_bytes(50 << 30) == MAX_CHUNK_BYTES
     assert average_bytes(200 << 20) == average_bytes(220 << 20)
 
 
