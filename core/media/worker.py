@@ -28,6 +28,12 @@ _POLL_SECONDS = 0.1
 _NO_NUMBERS = str.maketrans("", "", "0123456789.,+-")
 
 
+# Held while the thread loads modules: a child that is forked meanwhile would have halves of them for good.
+_loading = threading.RLock()
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(before=_loading.acquire, after_in_parent=_loading.release, after_in_child=_loading.release)
+
+
 class _Item:
     """A value of a row, or of the summary, that waits for its encoding."""
 
@@ -184,13 +190,15 @@ class MediaWorker:
 
     @cached_property
     def _blobs(self) -> FolderBlobs:
-        from ..blobs import FolderBlobs  # slow to load: that is for the thread
+        with _loading:
+            from ..blobs import FolderBlobs  # slow to load: that is for the thread
 
         return FolderBlobs(run_blobs(self._run.folder))
 
     # --- the thread ----------------------------------------------------------------------
 
     def _work(self) -> None:
+        _ = self._blobs
         while (item := self._next()) is not None and not self._is_over:
             if isinstance(item, threading.Event):
                 self._sync()
@@ -266,7 +274,7 @@ class MediaWorker:
         if self._is_over and self._thread is threading.current_thread():  # the run has ended without us
             return
         self._run._journal.append(kind, payload)
-        uploads = getattr(self._run, "_uploads", None)
+        uploads = self._run._uploads
         if uploads is not None:
             beside = (digest for one in item.encodables for digest in one.digests())
             uploads.blobs("run", list(dict.fromkeys([*digests_in(value), *beside])))
