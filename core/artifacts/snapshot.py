@@ -120,6 +120,7 @@ class Snapshot:
         self.changed: list[str] = []
         self._paths: set[str] = set()
         self._copies: dict[str, _Copies] = {}
+        self._left_out: list[str] = []
         self._next = 0  # names the next file
         self._small: BinaryIO | None = None
         self._small_bytes = 0  # in that file
@@ -170,6 +171,8 @@ class Snapshot:
     def add_dir(self, prefix: str, folder: Path, policy: str = "mutable") -> None:
         """Hold all files below a folder; links within it are kept as links, empty folders are not kept.
 
+        The folder of runs, should it lie below, is left out: it holds this snapshot, and changes all the time.
+
         Args:
             prefix: The path within the artifact under which they go; empty: none.
             folder: Which.
@@ -184,7 +187,13 @@ class Snapshot:
         if not os.path.isdir(root):
             raise UsageError(f"{folder} is no folder; use add_file for a file.")
         prefix = prefix.strip("/")
-        self._walk(f"{prefix}/" if prefix else "", os.fspath(folder), root, policy)
+        files, entries = len(self.files), len(self.entries)
+        try:
+            self._walk(f"{prefix}/" if prefix else "", os.fspath(folder), root, policy)
+        except BaseException:  # all of it or nothing
+            self._let_go(self.files[files:], self.entries[entries:])
+            del self.files[files:], self.entries[entries:]
+            raise
 
     def add_bytes(self, logical: str, data: bytes) -> None:
         """Hold bytes as a file.
@@ -225,12 +234,12 @@ class Snapshot:
 
     def remove(self, logical: str) -> None:
         """Let go of one path; without it nothing happens."""
-        for held in self.files:
-            if held.logical == logical and held.at < 0:
-                self.place(held).unlink(missing_ok=True)
+        self._let_go(
+            [held for held in self.files if held.logical == logical],
+            [entry for entry in self.entries if entry.path == logical],
+        )
         self.files = [held for held in self.files if held.logical != logical]
         self.entries = [entry for entry in self.entries if entry.path != logical]
-        self._paths.discard(logical)
 
     # --- keeping, ending ----------------------------------------------------------------
 
@@ -301,7 +310,7 @@ class Snapshot:
             f"{copies.first}{f' and {copies.files - 1} more files' if copies.files > 1 else ''}"
             f" had to be copied at once ({copies.bytes / 1e6:,.1f} MB, {copies.seconds:.2f} s): {why}."
             for why, copies in self._copies.items()
-        ]
+        ] + [f"{path} is the folder of runs, and is left out of the artifact." for path in self._left_out]
 
     def place(self, held: Held) -> Path:
         """Answer the file in this snapshot's folder that has the bytes."""
@@ -315,8 +324,18 @@ class Snapshot:
             raise UsageError(f"the path {logical!r} is there already; give the other file another path.")
         self._paths.add(logical)
 
+    def _let_go(self, files: list[Held], entries: list[Entry]) -> None:
+        for held in files:
+            self._paths.discard(held.logical)
+            if held.at < 0:
+                self.place(held).unlink(missing_ok=True)
+        for entry in entries:
+            self._paths.discard(entry.path)
+
     def _walk(self, prefix: str, shown: str, root: str, policy: str) -> None:
         folders = [(prefix, shown, root)]
+        blobs = os.path.realpath(self.folder.parent.parent)
+        own = {blobs, os.path.dirname(blobs)}
         while folders:
             prefix, shown, folder = folders.pop()
             try:
@@ -330,6 +349,9 @@ class Snapshot:
                 if entry.is_symlink():
                     self.add_link(logical, _target(logical, entry.path, folder, root))
                 elif entry.is_dir(follow_symlinks=False):
+                    if entry.path in own:
+                        self._left_out.append(source)
+                        continue
                     folders.append((f"{check_path(logical)}/", source, entry.path))
                 else:
                     self._add(logical, source, policy)

@@ -131,6 +131,7 @@ class _Storing:
                     raise StorageError(f"the snapshot in {self._snapshot.folder} is cut short; log the artifact again.")
                 self._read(held.size)
                 self._small.add(held, data)
+                time.sleep(0)  # let the training thread have its turn
 
     def _look(self, held: Held) -> None:
         if held.is_linked and not held.is_same(os.stat(self._snapshot.place(held))):

@@ -380,6 +380,46 @@ def test_links_that_lead_out_are_refused(blobs: FolderBlobs, tmp_path: Path, tar
         snapshot.add_dir("", folder)
 
 
+def test_a_folder_is_added_whole_or_not_at_all(blobs: FolderBlobs, tmp_path: Path) -> None:
+    """What is refused in the midst of it leaves nothing behind, so that its paths can be used again."""
+    folder = tmp_path / "folder"
+    for name in ("a", "b", "large"):
+        (folder / name).mkdir(parents=True)
+        (folder / name / "file").write_bytes(OLD[: SMALL_FILE_BYTES * 2 if name == "large" else 10])
+        (folder / name / "link").symlink_to("file")
+    (folder / "out").symlink_to("/etc/passwd")
+    snapshot = Snapshot.create(blobs.folder, "one")
+    snapshot.add_bytes("before", b"x")
+    with pytest.raises(UsageError):
+        snapshot.add_dir("", folder)
+    assert [held.logical for held in snapshot.files] == ["before"]
+    assert snapshot.entries == []
+    (folder / "out").unlink()
+    snapshot.add_dir("", folder)
+
+    manifest = store(snapshot, blobs)
+    assert sorted(manifest.entries) == [
+        "a/file", "a/link", "b/file", "b/link", "before", "large/file", "large/link",
+    ]  # fmt: skip
+
+
+def test_the_folder_of_runs_is_left_out(tmp_path: Path) -> None:
+    """Who adds the folder it lies in means the rest; a folder within it can be added."""
+    root = tmp_path / "project/runs"
+    (root / "local/p/run/files").mkdir(parents=True)
+    (root / "local/p/run/files/plot.txt").write_bytes(b"x")
+    (tmp_path / "project/train.py").write_bytes(b"import tracker")
+    blobs = FolderBlobs(root / ".blobs")
+    snapshot = Snapshot.create(blobs.folder, "one")
+    snapshot.add_dir("", tmp_path / "project")
+    assert [held.logical for held in snapshot.files] == ["train.py"]
+    assert "runs is the folder of runs" in snapshot.notes[0]
+    snapshot.add_dir("files", root / "local/p/run/files")
+    snapshot.add_dir("all", root)
+
+    assert list(store(snapshot, blobs).entries) == ["all/local/p/run/files/plot.txt", "files/plot.txt", "train.py"]
+
+
 def test_a_file_is_followed_where_it_is_named(blobs: FolderBlobs, tmp_path: Path) -> None:
     """`add_file` of a link keeps what it leads to."""
     (tmp_path / "target").write_bytes(OLD)
