@@ -148,8 +148,9 @@ MAX_CATALOGUE_ANSWER_BYTES = 256 << 20
 # --- code and environment ---------------------------------------------------------------
 GIT_SECONDS = 60.0  # of one call of git; a large repository on a slow file system takes its time, and nobody waits
 CAPTURE_FINISH_SECONDS = 3.0  # how long finish() waits for what is still being captured; then it is let be
+CAPTURE_WORK_SECONDS = 0.02  # of looking for secrets; then the training thread has its turn, three times as long
 CAPTURE_DYING_SECONDS = 0.3  # the same for a process that a signal ends
-MAX_DIFF_BYTES = 32 << 20
+MAX_DIFF_BYTES = 16 << 20
 MAX_CHANGED_FILE_BYTES = 10 << 20  # of a tracked file, before or after; larger ones are left out of the diff
 MAX_UNTRACKED_FILE_BYTES = 1 << 20
 MAX_UNTRACKED_BYTES = 16 << 20  # of all untracked files together

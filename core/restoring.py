@@ -128,8 +128,9 @@ def _manifest(files: Mapping[str, File], facts: Mapping[str, Any]) -> dict[str, 
     """Answer what was captured; of a run that died early, what its files tell."""
     found: Any = {}
     if MANIFEST in files:
+        data = files[MANIFEST].read()
         try:
-            found = json.loads(files[MANIFEST].read())
+            found = json.loads(data)
         except ValueError as error:
             raise StorageError(f"{MANIFEST} of the run cannot be understood: {error}.") from error
     if not isinstance(found, dict):
@@ -216,7 +217,11 @@ def _apply(files: Mapping[str, File], manifest: Mapping[str, Any], folder: Path,
     told = manifest.get("diff")
     if not isinstance(told, Mapping) or DIFF not in files:
         return
-    diff = files[DIFF].read()
+    try:
+        diff = files[DIFF].read()
+    except (TrackerError, OSError) as error:
+        done.missing.append(f"the changes cannot be read: {error}")
+        return
     here = ("-C", str(folder))
     if told.get("masked"):
         diff = diffs.unmasked(diff, lambda path: _git(*here, "cat-file", "blob", f"{done.commit}:{os.fsdecode(path)}"))

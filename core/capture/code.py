@@ -8,9 +8,10 @@ from __future__ import annotations
 
 import os
 import threading
+import time
 from typing import TYPE_CHECKING, Any
 
-from ..limits import CAPTURE_DYING_SECONDS, CAPTURE_FINISH_SECONDS, MAX_CODE_FILE_BYTES
+from ..limits import CAPTURE_DYING_SECONDS, CAPTURE_FINISH_SECONDS, CAPTURE_WORK_SECONDS, MAX_CODE_FILE_BYTES
 from ..record import Kind
 from .start import Start, read_start
 
@@ -61,6 +62,8 @@ class _Capture:
         self._is_redacted = settings.redact is not False
         self._git: Git | None = None
         self._is_wanted = True
+        self._is_awaited = False
+        self._paused = time.monotonic()
         self._lock = threading.Lock()
         self._frameworks: dict[str, Any] = {}
         self._thread = threading.Thread(target=self._work, name="tracker-code", daemon=True)
@@ -71,6 +74,7 @@ class _Capture:
 
     def end(self) -> None:
         """Wait a little for what is under way; add what is only known at the end."""
+        self._is_awaited = True
         is_dying = self._run._state not in ("finished", "failed")
         seconds = CAPTURE_DYING_SECONDS if is_dying else CAPTURE_FINISH_SECONDS
         if self._thread.ident is not None:
@@ -192,10 +196,10 @@ class _Capture:
             if not self._has_code:
                 return
             if tree.manifest.get("commit"):
-                take_changes(git, tree, self._is_redacted)
+                take_changes(git, tree, self._is_redacted, self._wanted)
                 take_submodules(git, tree)
             runs = str(self._run.folder.parents[2])
-            take_untracked(git, tree, runs, self._is_redacted, lambda: self._is_wanted)
+            take_untracked(git, tree, runs, self._is_redacted, self._wanted)
         except GitTrouble as error:
             tree.facts["trouble"] = tree.manifest["trouble"] = str(error)
             if self._is_wanted:
@@ -270,6 +274,14 @@ class _Capture:
 
         if drafts:
             keep_all(self._run, drafts, self._wanted_or_ending)
+
+    def _wanted(self) -> bool:
+        """Answer whether there is any use in going on; the training thread has its turn first, unless it waits for us."""
+        worked = time.monotonic() - self._paused
+        if worked > CAPTURE_WORK_SECONDS and not self._is_awaited:
+            time.sleep(min(3 * worked, 1.0))
+            self._paused = time.monotonic()
+        return self._is_wanted
 
     def _wanted_or_ending(self) -> bool:
         return self._is_wanted or threading.current_thread() is not self._thread

@@ -90,7 +90,7 @@ class Git:
         Raises:
             GitTrouble: It is not there, refuses, takes too long, or says too much (`TooMuch`).
         """
-        environment = {name: value for name, value in os.environ.items() if name not in _NOT_PASSED}
+        environment = _environment()
         environment.update(_SURROUNDINGS)
         if self._index is not None:
             environment["GIT_INDEX_FILE"] = os.path.join(self._index.name, "index")
@@ -256,6 +256,15 @@ class Git:
             except OSError as error:
                 raise GitTrouble(f"git cannot be started ({error.strerror})") from None
             return self._process
+
+
+def _environment() -> dict[str, str]:
+    for _ in range(100):
+        try:
+            return {name: value for name, value in os.environ.items() if name not in _NOT_PASSED}
+        except RuntimeError:  # the program sets a variable just now
+            continue
+    raise GitTrouble("the environment does not hold still")
 
 
 def _scratch() -> IO[bytes]:

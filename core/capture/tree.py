@@ -84,8 +84,14 @@ def describe(git: Git, tree: Tree) -> None:
     tree.manifest["config"] = {name: value for name, value in config.items() if name.startswith("core.")}
 
 
-def take_changes(git: Git, tree: Tree, is_redacted: bool) -> None:
+def take_changes(git: Git, tree: Tree, is_redacted: bool, is_wanted: Callable[[], bool]) -> None:
     """Take the difference from the commit, without what is too large, ignored, or a secret as a whole.
+
+    Args:
+        git: The repository.
+        tree: Takes what is found.
+        is_redacted: Mask secrets.
+        is_wanted: Asked now and then.
 
     Raises:
         GitTrouble: Git gives no answer.
@@ -129,7 +135,7 @@ def take_changes(git: Git, tree: Tree, is_redacted: bool) -> None:
         return
     count = 0
     if is_redacted:
-        diff, count = diffs.masked(diff)
+        diff, count = diffs.masked(diff, is_wanted)
     tree.manifest["diff"] = {"file": DIFF, "redacted": count, "masked": is_redacted}
     tree.drafts.append(Draft(DIFF, diff, "code", {"redacted": count} if count else {}))
 
