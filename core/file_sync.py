@@ -6,22 +6,24 @@ The server is asked what it lacks, so it does not matter what was sent before, b
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Mapping
 from concurrent.futures import Future
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
+
+import msgspec
 
 from .artifacts.catalogue import FolderCatalogue
 from .artifacts.completing import complete_left
 from .artifacts.remote import RemoteCatalogue
 from .artifacts.version import REGISTRY, Version, number_of, parse_name
-from .blobs import FolderBlobs
+from .blobs import FolderBlobs, digest_of
 from .connection import Connection
 from .errors import TrackerError
 from .limits import FOREVER_SECONDS
 from .paths import RunPath, artifacts_folder, blobs_folder, run_blobs
 from .uploading import Batch, Unsent, Uploading
-from .uploads import forget_notes, left_blobs, left_versions, local_version
+from .uploads import forget_notes, left_blobs, left_versions
 
 if TYPE_CHECKING:
     from .sync import Report
@@ -82,15 +84,20 @@ class FileSync:
             new = {digest for digest, *_ in own.walk() if (path, digest) not in self._seen}
             uploading.add(Batch(own, path), new)
             looked.update((path, digest) for digest in new)
-        inputs: list[tuple[str, Version]] = []
+        inputs: list[tuple[str, str]] = []
         for root, names in _by_root(runs).items():
             complete_left(root, say=self._say)  # what was logged, and not stored by its own process
             shared = Batch(FolderBlobs(blobs_folder(root)), None)
-            for run, use, version in _versions(root, names, self._connection.address):
-                if version.path not in self._claims:
-                    self._claims[version.path] = uploading.claim(shared, version, version.token)
-                if run is not None and use == "input" and (run, version.path) not in self._told:
-                    inputs.append((run, version))
+            for each in _versions(root, names):
+                key = f"{each.draft.entity}/{each.draft.project}/{each.draft.name} {each.token}"
+                if key not in self._claims:
+                    self._claims[key] = uploading.claim(shared, each.draft, each.token)
+                if each.use == "input" and (each.run, key) not in self._told:
+                    inputs.append((each.run, key))
+            for left in left_versions(root, self._connection.address):
+                key = f"{left.draft.entity}/{left.draft.project}/{left.draft.name} {left.token}"
+                if key not in self._claims:
+                    self._claims[key] = uploading.claim(shared, left.draft, left.token)
         self._unsent = uploading.finish(FOREVER_SECONDS if stall_seconds is None else stall_seconds)
         self._sent_files += uploading.sent_blobs
         self._sent_bytes += uploading.sent_bytes
@@ -111,18 +118,18 @@ class FileSync:
 
     def _settle(self) -> None:
         """Look what became of the claims; those that came to nothing are made again by the next `send`."""
-        for path, done in list(self._claims.items()):
+        for key, done in list(self._claims.items()):
             error = None if done.cancelled() else done.exception()
             if error is not None:
-                self._failed[path] = str(error)
+                self._failed[key.rpartition(" ")[0]] = str(error)
             if done.cancelled() or error is not None:
-                del self._claims[path]
+                del self._claims[key]
 
-    def _tell_uses(self, inputs: list[tuple[str, Version]]) -> None:
+    def _tell_uses(self, inputs: list[tuple[str, str]]) -> None:
         """Have the server know which runs read which versions."""
         catalogue = RemoteCatalogue(self._connection.twin())
-        for run, version in inputs:
-            done = self._claims.get(version.path)
+        for run, key in inputs:
+            done = self._claims.get(key)
             if done is None:
                 continue
             try:
@@ -130,7 +137,7 @@ class FileSync:
             except TrackerError as error:
                 self._failed[run] = f"the server does not take note of what it read: {error}"
             else:
-                self._told.add((run, version.path))
+                self._told.add((run, key))
 
     def _forget(self, runs: Mapping[Path, RunPath]) -> None:
         """Take word back that was left by processes which did not come to send it."""
@@ -139,7 +146,8 @@ class FileSync:
                 if left.folder in runs:
                     forget_notes(left)
             for version in left_versions(root, self._connection.address):
-                if version.noted.path in self._claims:
+                draft = version.draft
+                if f"{draft.entity}/{draft.project}/{draft.name} {version.token}" in self._claims:
                     forget_notes(version)
 
 
@@ -150,18 +158,30 @@ def _by_root(runs: Mapping[Path, RunPath]) -> dict[Path, list[str]]:
     return found
 
 
-def _versions(root: Path, runs: list[str], address: str) -> Iterator[tuple[str | None, str, Version]]:
-    """Walk the versions that runs made or read, with the run and which of the two; and those that were left over."""
+class _Found(NamedTuple):
+    run: str
+    use: str
+    draft: Version
+    token: str
+
+
+def _versions(root: Path, runs: list[str]) -> list[_Found]:
+    """Answer the versions that runs made or read, in the order of their numbers, with the run and which of the two."""
     catalogue = FolderCatalogue(artifacts_folder(root))
+    found = []
     for run in runs:
         for edge in catalogue.edges(run):
             name = parse_name(edge.artifact)
             if name.entity in (None, REGISTRY) or name.project is None or number_of(name.which) is None:
                 continue
             version = catalogue.version(str(name.entity), name.project, name.name, name.which)
-            if version is not None:
-                yield run, edge.use, version
-    for left in left_versions(root, address):
-        version = local_version(root, left.noted)
-        if version is not None:
-            yield None, "output", version
+            if version is None:
+                continue
+            token = version.token
+            if edge.use == "output" and version.run not in (None, run):  # the same bytes, logged by another run as well
+                version, token = (
+                    msgspec.structs.replace(version, run=run),
+                    f"{token[:40]}-{digest_of(run.encode())[:16]}",
+                )
+            found.append(_Found(run, edge.use, version, token))
+    return sorted(found, key=lambda each: (each.draft.entity, each.draft.project, each.draft.name, each.draft.version))

@@ -77,8 +77,12 @@ class _Claim:
     done: Future[Version]
     waiting: set[str] = field(default_factory=set)  # blobs that are not there yet
     is_prepared: bool = False
-    is_posted: bool = False
     refusals: int = 0
+
+    @property
+    def collection(self) -> tuple[str, str, str]:
+        """Which name it is a version of."""
+        return self.draft.entity, self.draft.project, self.draft.name
 
 
 @dataclass(eq=False)
@@ -343,9 +347,27 @@ class Uploading:
             for claim in self._open_claims:
                 if not claim.waiting.isdisjoint(known):
                     claim.waiting -= known
-                    if not claim.waiting:
-                        self._claims.append(claim)
+                    self._post_when_ready(claim)
         self._progress_at = self._clock()
+
+    def _post_when_ready(self, claim: _Claim) -> None:
+        """Claim a version whose blobs are there, unless one that was logged before it is still on its way.
+
+        So numbers there are in the order of numbers here.
+        """
+        first = next((other for other in self._open_claims if other.collection == claim.collection), claim)
+        if claim.is_prepared and not claim.waiting and first is claim:
+            self._claims.append(claim)
+            self._call_threads()
+
+    def _close(self, claim: _Claim) -> None:
+        """Take a claim off the list, and let the next one of the same name go on."""
+        if claim not in self._open_claims:
+            return
+        self._open_claims.remove(claim)
+        after = next((other for other in self._open_claims if other.collection == claim.collection), None)
+        if after is not None:
+            self._post_when_ready(after)
 
     def _forget(self, place: Batch, digests: set[str]) -> None:
         for digest in digests:
@@ -463,8 +485,7 @@ class Uploading:
                 self._want(claim.place, error.digests)
             return
         with self._changed:
-            if claim in self._open_claims:
-                self._open_claims.remove(claim)
+            self._close(claim)
             self.claimed += 1
             self._progress_at = self._clock()
         with contextlib.suppress(InvalidStateError):  # nobody waits any more
@@ -514,8 +535,7 @@ class Uploading:
                 if not failed:
                     self._set_aside += len(digests)
             for claim in failed:
-                if claim in self._open_claims:
-                    self._open_claims.remove(claim)
+                self._close(claim)
         for claim in failed:
             name = f"{claim.draft.entity}/{claim.draft.project}/{claim.draft.name}"
             with contextlib.suppress(InvalidStateError):

@@ -18,11 +18,13 @@ from typing import TYPE_CHECKING, Literal, NamedTuple
 
 import msgspec
 
+from .artifacts.version import Draft
 from .blobs import FolderBlobs
 from .connection import Connection
-from .paths import RunPath, artifacts_folder, blobs_folder, find_runs, host_name, run_blobs
+from .paths import RunPath, blobs_folder, find_runs, host_name, run_blobs
 from .processes import is_alive
 from .uploading import Batch, Unsent, Uploading
+from .wire import from_json, to_json
 
 if TYPE_CHECKING:
     from .artifacts.version import Version
@@ -39,23 +41,15 @@ class Noted(msgspec.Struct, frozen=True):
     Args:
         address: Of the server.
         host, pid: The process that meant to.
-        entity, project, name, version: As the folder here has it.
         token: Under which it is claimed.
+        draft: The version; its metadata in JSON's types.
     """
 
     address: str
     host: str
     pid: int
-    entity: str
-    project: str
-    name: str
-    version: int
     token: str
-
-    @property
-    def path(self) -> str:
-        """`entity/project/name:vN`, of the folder here."""
-        return f"{self.entity}/{self.project}/{self.name}:v{self.version}"
+    draft: Draft
 
 
 class LeftBlobs(NamedTuple):
@@ -69,7 +63,8 @@ class LeftBlobs(NamedTuple):
 class LeftVersion(NamedTuple):
     """A version that was not claimed; `note` says so."""
 
-    noted: Noted
+    draft: Draft
+    token: str
     note: Path
 
 
@@ -130,19 +125,19 @@ class Uploads:
             self._write_note()
         self._uploading.add(self._own if scope == "run" else self._shared, wanted)
 
-    def claim(self, version: Version, token: str | None = None) -> Future[Version]:
-        """Claim a version of this folder on the server, once its blobs are there. Returns at once.
+    def claim(self, draft: Draft, token: str) -> Future[Version]:
+        """Claim a version on the server, once its blobs are there. Returns at once.
 
         Args:
-            version: As it was claimed here.
-            token: Under which; the version's own by default.
+            draft: The version; its blobs and its manifest are with those that runs share.
+            token: Under which: the same token again is the same version.
 
         Returns:
             The version as the server has it: the number may be another one. It fails where the server refuses the
             version for what it is, and is cancelled where the run ends before.
         """
-        note = _note_version(self._root, self._address, version, token or version.token)
-        done = self._uploading.claim(self._shared, version, token or version.token)
+        note = _note_version(self._root, self._address, draft, token)
+        done = self._uploading.claim(self._shared, draft, token)
 
         def settle(claimed: Future[Version]) -> None:
             if not claimed.cancelled() and note is not None:
@@ -189,11 +184,7 @@ class Uploads:
         )
 
     def _claim_left(self, left: LeftVersion) -> None:
-        version = local_version(self._root, left.noted)
-        if version is None:  # deleted here since
-            _remove(left.note)
-            return
-        done = self._later_on().claim(self._shared, version, left.noted.token)
+        done = self._later_on().claim(self._shared, left.draft, left.token)
 
         def settle(claimed: Future[Version]) -> None:
             if not claimed.cancelled():
@@ -249,18 +240,8 @@ def left_versions(root: Path, address: str | None = None) -> Iterator[LeftVersio
             continue
         is_here = noted.host == host_name()
         if (address is None or noted.address == address) and is_here and not is_alive(noted.pid):
-            yield LeftVersion(noted, note)
-
-
-def local_version(root: Path, noted: Noted) -> Version | None:
-    """Answer the version that a note is of; None where it is not there any more."""
-    from .artifacts.catalogue import FolderCatalogue
-
-    try:
-        catalogue = FolderCatalogue(artifacts_folder(root))
-        return catalogue.version(noted.entity, noted.project, noted.name, f"v{noted.version}")
-    except (OSError, ValueError):
-        return None
+            draft = msgspec.structs.replace(noted.draft, metadata=from_json(noted.draft.metadata))
+            yield LeftVersion(draft, noted.token, note)
 
 
 def forget_notes(left: LeftBlobs | LeftVersion) -> None:
@@ -271,16 +252,16 @@ def forget_notes(left: LeftBlobs | LeftVersion) -> None:
         _remove(left.note)
 
 
-def _note_version(root: Path, address: str, version: Version, token: str) -> Path | None:
-    noted = Noted(
-        address, host_name(), os.getpid(), version.entity, version.project, version.name, version.version, token
-    )
+def _note_version(root: Path, address: str, draft: Draft, token: str) -> Path | None:
+    plain = Draft(**{name: getattr(draft, name) for name in Draft.__struct_fields__ if name != "metadata"})
+    plain = msgspec.structs.replace(plain, metadata=to_json(draft.metadata))
+    noted = Noted(address, host_name(), os.getpid(), token, plain)
     note = blobs_folder(root) / _OUTBOX / f"{re.sub('[^A-Za-z0-9]+', '_', token)[:64]}"
-    draft = note.with_name(f".{note.name}")
+    half = note.with_name(f".{note.name}")
     try:
         note.parent.mkdir(parents=True, exist_ok=True)
-        draft.write_bytes(msgspec.json.encode(noted))
-        os.replace(draft, note)
+        half.write_bytes(msgspec.json.encode(noted))
+        os.replace(half, note)
     except OSError:  # `tracker sync` looks at what the runs have made
         return None
     return note

@@ -125,7 +125,7 @@ class ClaimRequest(BaseModel):
 
     model_config = ConfigDict(extra="forbid")
 
-    token: Annotated[str, Field(min_length=8, max_length=64, pattern="^[A-Za-z0-9_-]+$")]
+    token: Annotated[str, Field(min_length=8, max_length=600)]
     type: Word
     digest: Digest
     manifest: Digest

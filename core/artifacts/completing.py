@@ -85,12 +85,23 @@ class Completed(msgspec.Struct):
     manifest: Manifest
     manifest_digest: str
 
+    def draft(self, header: Header) -> Draft:
+        """Answer what is to be claimed elsewhere: as this run has logged it, were the bytes known already or not."""
+        return msgspec.structs.replace(
+            header.draft,
+            digest=self.manifest.digest,
+            manifest=self.manifest_digest,
+            size=self.manifest.size,
+            files=self.manifest.files,
+        )
+
 
 def complete(
     snapshot: Snapshot,
     place: Place,
     progress: Callable[[int, int], None] | None = None,
     stop: threading.Event | None = None,
+    before: Place | None = None,
 ) -> Completed:
     """Keep the bytes of a snapshot and make it a version. The snapshot stays; discard it afterwards.
 
@@ -99,14 +110,16 @@ def complete(
         place: Where; its catalogue is the local one.
         progress: See `store`.
         stop: See `store`.
+        before: Where the version is that an incremental one adds to; `place` by default.
 
     Raises:
         ChangedError, StorageError, StoppedError: See `store`.
         UsageError: The catalogue does not take it.
+        TransportError: `before` is a server, and does not answer.
     """
     header = Header.load(snapshot.header)
     draft = header.draft
-    base = _base(place, draft)
+    base = _base(before or place, draft)
     own = store(snapshot, place.store, base, progress, stop)
     parts: list[Manifest] = []
     if header.share is not None:
@@ -118,13 +131,15 @@ def complete(
     while True:
         manifest = _merged(own, parts, base if header.incremental else None, header.removed)
         digest = _keep(place, manifest)
-        now = _base(place, draft) if header.incremental else base
+        now = _base(before or place, draft) if header.incremental else base
         if not header.incremental or _same(now, base):
             break
         base = now  # somebody was faster: add to that one
     whole = msgspec.structs.replace(
         draft, digest=manifest.digest, manifest=digest, size=manifest.size, files=manifest.files
     )
+    if before is not None:
+        before.blobs.fetch(manifest.blobs())  # what it adds to may be of another machine
     missing = place.store.missing(manifest.blobs())
     if missing:  # of a version that was deleted and cleaned up while this one was made of it
         raise StorageError(f"{len(missing)} blobs of {draft.name!r} are gone, the first is {missing[0]}.")

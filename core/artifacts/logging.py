@@ -327,7 +327,8 @@ class RunArtifacts:
             job.done_bytes = done
 
         try:
-            found = complete(job.snapshot, self.place, progress, self._stop)
+            before = self._server() if job.header.incremental else None
+            found = complete(job.snapshot, self.place, progress, self._stop, before)
         except StoppedError:
             self._leave(job)
         except Exception as error:  # whatever a disk has in store; the next artifact is another matter
@@ -345,14 +346,16 @@ class RunArtifacts:
         self._record(found.version, "output")
         if job.header.is_input:
             self._record(found.version, "input", job.header.use_as)
-        job.snapshot.discard()
         remote, uploads = self._server(), self._run._uploads
         if remote is None or uploads is None:
+            job.snapshot.discard()
             job.pending.succeed(found.version)
             return
         with self._changed:
             self._following += 1
-        uploads.claim(found.version).add_done_callback(lambda done: self._claimed(job, remote, done))
+        done = uploads.claim(found.draft(job.header), job.snapshot.token)
+        job.snapshot.discard()  # from here on, word of it is with the uploads
+        done.add_done_callback(lambda done: self._claimed(job, remote, done))
 
     def _claimed(self, job: _Job, remote: Place, done: Future[Version]) -> None:
         """The server has answered, or will not any more."""

@@ -12,6 +12,7 @@ from ..paths import blobs_folder
 
 if TYPE_CHECKING:
     from ..artifacts.completing import Completed, Header
+    from ..artifacts.snapshot import Snapshot
     from ..run import Run
 
 
@@ -31,10 +32,10 @@ def begin(run: Run, _settings: Any) -> Callable[[], None] | None:
 def _work(run: Run, root: Path, stop: threading.Event) -> None:
     from ..artifacts.completing import complete_left  # BLAKE3 and all: only where there is something to do
 
-    def send(found: Completed, header: Header, _snapshot: object) -> None:
+    def send(found: Completed, header: Header, snapshot: Snapshot) -> None:
         uploads = run._uploads
         if found.version is not None and header.server == run._base_url and uploads is not None:
-            uploads.claim(found.version)
+            uploads.claim(found.draft(header), snapshot.token)
 
     try:
         complete_left(root, say=run._complaints.say, done=send, stop=stop)

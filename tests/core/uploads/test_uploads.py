@@ -10,7 +10,7 @@ import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
-from concurrent.futures import CancelledError
+from concurrent.futures import CancelledError, Future
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
@@ -61,6 +61,10 @@ def some_bytes(length: int, seed: object) -> bytes:
 def uploads_of(root: Path, path: RunPath, url: str, said: list[str] | None = None) -> Uploads:
     sink = said if said is not None else []
     return Uploads(path, path.folder(root), root, Connection(url), say=sink.append, is_silent=True)
+
+
+def claim(uploads: Uploads, version: Version) -> Future[Version]:
+    return uploads.claim(version, version.token)
 
 
 def make_version(root: Path, name: str, files: dict[str, bytes], run: str | None = None) -> Version:
@@ -144,7 +148,7 @@ def test_a_server_that_is_away_holds_up_nothing(tmp_path: Path) -> None:
     digests = [own.put(b"left %d" % number) for number in range(3)]
     version = make_version(tmp_path, "away", {"x": b"left, too"})
     uploads.blobs("run", digests)
-    done = uploads.claim(version)
+    done = uploads.claim(version, version.token)
     unsent = uploads.finish(0.3)
     (path.folder(tmp_path) / "streams").mkdir()
 
@@ -153,7 +157,7 @@ def test_a_server_that_is_away_holds_up_nothing(tmp_path: Path) -> None:
     assert done.cancelled()
     pretend_dead(tmp_path)
     assert [left.path for left in left_blobs(tmp_path, server.url)] == [path]
-    assert [left.noted.path for left in left_versions(tmp_path, server.url)] == ["local/up/away:v0"]
+    assert [left.draft.name for left in left_versions(tmp_path, server.url)] == ["away"]
     assert not list(left_blobs(tmp_path, "http://another:1"))
     with server:
         later = uploads_of(tmp_path, RunPath("local", "up", "later"), server.url, said)
@@ -333,10 +337,10 @@ def test_a_version_arrives_with_all_its_bytes_and_only_those_that_lack(tmp_path:
     files = {f"f{n}": some_bytes(100_000, ("shared", n)) for n in range(20)}
     first = make_version(tmp_path, "net", files, run="local/up/one")
     uploads = uploads_of(tmp_path, RunPath("local", "up", "one"), server.url)
-    claimed = uploads.claim(first).result(60)
+    claimed = uploads.claim(first, first.token).result(60)
     sent_first = uploads._uploading.sent_bytes
     second = make_version(tmp_path, "net", {**files, "f3": some_bytes(100_000, "other")}, run="local/up/one")
-    again = uploads.claim(second).result(60)
+    again = uploads.claim(second, second.token).result(60)
     sent_second = uploads._uploading.sent_bytes - sent_first
 
     assert uploads.finish(STALL_SECONDS) == Unsent(0, 0, 0)
@@ -356,7 +360,7 @@ def test_a_version_whose_bytes_are_damaged_fails_and_harms_no_other(tmp_path: Pa
     blobs.stored(digest_of(b"bad bytes"))[0].write_bytes(b"123456789")
     said: list[str] = []
     uploads = uploads_of(tmp_path, RunPath("local", "up", "two"), server.url, said)
-    failing, going = uploads.claim(bad), uploads.claim(good)
+    failing, going = uploads.claim(bad, bad.token), uploads.claim(good, good.token)
 
     assert going.result(60).digest == good.digest
     with pytest.raises(UsageError, match="local/up/bad"):
@@ -368,7 +372,7 @@ def test_a_version_whose_bytes_are_damaged_fails_and_harms_no_other(tmp_path: Pa
 
 def test_what_the_server_refuses_for_what_it_is_fails_at_once(tmp_path: Path, server: Server) -> None:
     uploads = uploads_of(tmp_path, RunPath("local", "up", "three"), server.url)
-    uploads.claim(make_version(tmp_path, "typed", {"x": b"1"})).result(60)
+    claim(uploads, make_version(tmp_path, "typed", {"x": b"1"})).result(60)
     other = make_version(tmp_path / "elsewhere", "typed", {"x": b"2"})
     FolderBlobs(blobs_folder(tmp_path)).put(b"2")
     manifest = FolderBlobs(blobs_folder(tmp_path / "elsewhere")).read(other.manifest)
@@ -376,7 +380,7 @@ def test_what_the_server_refuses_for_what_it_is_fails_at_once(tmp_path: Path, se
     model = Version(**{**{name: getattr(other, name) for name in Version.__struct_fields__}, "type": "model"})
 
     with pytest.raises(UsageError, match="of type 'dataset', not 'model'"):
-        uploads.claim(model).result(60)
+        uploads.claim(model, model.token).result(60)
     assert uploads.finish(STALL_SECONDS) == Unsent(0, 0, 0)
 
 
@@ -386,7 +390,7 @@ def test_after_the_end_nothing_is_begun(tmp_path: Path, server: Server) -> None:
     uploads.blobs("shared", [digest_of(b"never")])
 
     with pytest.raises(CancelledError):
-        uploads.claim(make_version(tmp_path, "ended", {"x": b"1"})).result(1)
+        claim(uploads, make_version(tmp_path, "ended", {"x": b"1"})).result(1)
 
 
 # --- the catalogue -----------------------------------------------------------------------
@@ -601,5 +605,5 @@ def test_sync_says_what_it_could_not_send(tmp_path: Path, server: Server) -> Non
     report = sync(root, lambda: HttpTransport(server.url), progress=False)
 
     assert not report.is_complete
-    assert [name for name, _ in report.failed] == ["local/up/hurt:v0"]
+    assert [name for name, _ in report.failed] == ["local/up/hurt"]
     assert server.json("/runs/local/up/hurt")["points"] == 1

@@ -130,7 +130,6 @@ def test_writers_at_once_get_a_version_each(team: Server) -> None:
         ({"files": 7}, 422),
         ({"digest": "x"}, 422),
         ({"token": "a"}, 422),
-        ({"token": "../../../x"}, 422),
         ({"aliases": ["v7"]}, 422),
         ({"aliases": ["a/b"]}, 422),
         ({"tags": ["\ud800"]}, 422),
