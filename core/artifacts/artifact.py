@@ -14,11 +14,10 @@ from ..errors import UsageError
 from ..names import check_name, to_folder
 from ..values import plain
 from ..wire import to_json
-from .catalogue import check_days
 from .files import ArtifactFile
 from .filling import Filling
 from .manifest import Manifest
-from .version import LATEST, Actor, Version, check_alias
+from .version import LATEST, Actor, Version, check_alias, check_days
 
 if TYPE_CHECKING:
     from ..query.run import Run as PublicRun

@@ -17,9 +17,8 @@ from typing import Any, NoReturn, Protocol
 import msgspec
 
 from ..errors import StorageError, UsageError
-from ..limits import MAX_METADATA_BYTES, MAX_VERSION_BYTES
+from ..limits import MAX_VERSION_BYTES
 from ..names import check_name, from_folder, to_folder
-from ..wire import to_json
 from . import ledger
 from .collection import Claim, CollectionFolder, State
 from .version import (
@@ -34,7 +33,9 @@ from .version import (
     Use,
     Version,
     check_alias,
+    check_days,
     check_draft,
+    check_metadata,
     is_digest,
     number_of,
     parse_name,
@@ -512,35 +513,6 @@ class _Note(msgspec.Struct, frozen=True):
 
 
 _notes = msgspec.json.Decoder(_Note)
-
-
-def check_metadata(metadata: Any) -> dict[str, Any]:
-    """Answer metadata in JSON's types.
-
-    Raises:
-        UsageError: It is no dict, or too large.
-    """
-    if metadata is None:
-        return {}
-    if not isinstance(metadata, dict):
-        raise UsageError(f"metadata is a {type(metadata).__name__}; give a dict.")
-    found = to_json(metadata)
-    if (length := len(msgspec.json.encode(found))) > MAX_METADATA_BYTES:
-        raise UsageError(f"the metadata takes {length:,} bytes, at most {MAX_METADATA_BYTES:,} are kept; use a file.")
-    return dict(found)
-
-
-def check_days(days: Any) -> float | None:
-    """Answer the days of a TTL.
-
-    Raises:
-        UsageError: They are no positive number.
-    """
-    if days is None:
-        return None
-    if isinstance(days, bool) or not isinstance(days, (int, float)) or not 0 < days < 1e6:
-        raise UsageError(f"the time to live is {days!r} days; give a positive number, or None for ever.")
-    return float(days)
 
 
 def _same_version(state: State, draft: Draft, token: str) -> Version | None:

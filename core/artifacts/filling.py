@@ -10,7 +10,6 @@ from typing import IO, Any
 
 from ..complaints import is_strict, tell
 from ..errors import StorageError, UsageError
-from . import references
 from .contents import Contents, Policy
 from .files import ArtifactFile
 from .manifest import Entry, check_path
@@ -159,6 +158,8 @@ class Filling:
         if isinstance(uri, ArtifactFile):
             entry = uri.artifact_entry(name)
             return [ArtifactFile(self._artifact(), self._filling().add_entry(entry))]
+        from . import references  # requests, fsspec: only for what lies elsewhere
+
         found = references.refer(os.fspath(uri), name, checksum, max_objects)
         contents = self._filling()
         return [ArtifactFile(self._artifact(), contents.add_entry(entry)) for entry in found]

@@ -1,4 +1,7 @@
-"""What a run makes and reads: logged in milliseconds, stored by a thread of its own, in order."""
+"""What a run makes and reads: logged in milliseconds, stored by a thread of its own, in order.
+
+What only storing and looking up need is imported there: the training thread must not wait for it.
+"""
 
 from __future__ import annotations
 
@@ -16,19 +19,18 @@ from ..limits import FINISH_STALL_SECONDS
 from ..progress import Progress
 from ..record import Kind
 from .artifact import Artifact, names_of
-from .completing import Completed, Header, complete, edge_body, leave
 from .contents import Contents
+from .header import Header, edge_body
 from .pending import Pending
-from .place import Place, local_place, remote_place
-from .registry import link, target
 from .snapshot import Snapshot
-from .storing import StoppedError
 from .version import LATEST, Actor, Draft, Version
 
 if TYPE_CHECKING:
     from concurrent.futures import Future
 
     from ..run import Run
+    from .completing import Completed
+    from .place import Place
 
 _POLL_SECONDS = 0.05
 
@@ -54,7 +56,7 @@ class RunArtifacts:
     def __init__(self, run: Run) -> None:
         self._run = run
         self._pid = os.getpid()
-        self.place: Place = local_place(run.folder.parents[2])
+        self._root = run.folder.parents[2]
         self._queue: deque[_Job] = deque()
         self._changed = threading.Condition(threading.RLock())  # a signal handler may log, too
         self._stop = threading.Event()
@@ -63,6 +65,13 @@ class RunArtifacts:
         self._is_over = False
         self._remote: Place | None = None
         self._following = 0  # versions that the server has been asked to take, and has not answered
+
+    @property
+    def place(self) -> Place:
+        """The folder of runs."""
+        from .place import local_place
+
+        return local_place(self._root)
 
     # --- logging -------------------------------------------------------------------------
 
@@ -106,7 +115,7 @@ class RunArtifacts:
         text = os.fspath(given)
         base = Path(text.rstrip("/")).name or "files"
         artifact = Artifact(name or f"run-{self._run.id}-{_plain(base)}", type or "unspecified")
-        artifact._contents = Contents(self.place.root)
+        artifact._contents = Contents(self._root)
         if "://" in text:
             artifact.add_reference(text)
         elif os.path.isdir(text):
@@ -122,7 +131,7 @@ class RunArtifacts:
             raise artifact._failure
         if not artifact.is_draft():
             return self._again(artifact, aliases, tags, more)
-        contents = artifact._contents or Contents(self.place.root)
+        contents = artifact._contents or Contents(self._root)
         artifact._contents = contents
         by = Actor.here(self._run.path)
         wanted = dict.fromkeys((*artifact.aliases, *aliases))
@@ -152,7 +161,7 @@ class RunArtifacts:
         snapshot = contents.keep()
         snapshot.save(header.dump())
         pending = Pending()
-        artifact._pending, artifact._place, artifact._logged_by = pending, self.place, self._run
+        artifact._pending, artifact._logged_by = pending, self._run
         job = _Job(artifact, snapshot, header, pending)
         with self._changed:
             self._queue.append(job)
@@ -244,7 +253,9 @@ class RunArtifacts:
             return None
         if self._remote is None:
             key = getattr(self._run.settings, "api_key", None)
-            self._remote = remote_place(self._run._base_url, key, self.place.root)
+            from .place import remote_place
+
+            self._remote = remote_place(self._run._base_url, key, self._root)
         return self._remote
 
     def _check_revoked(self, place: Place, version: Version) -> None:
@@ -264,6 +275,8 @@ class RunArtifacts:
         Raises:
             UsageError: The target names no collection, or an alias cannot be one.
         """
+        from .registry import target
+
         target(target_path)
         names = names_of(aliases)
         if artifact.is_draft():
@@ -278,6 +291,8 @@ class RunArtifacts:
         return self._link(artifact._settled("link_artifact"), target_path, names)
 
     def _link(self, version: Version, path: str, aliases: Sequence[str]) -> Artifact:
+        from .registry import link, target
+
         registry, collection = target(path)
         place = self._server() or self.place
         linked = link(place.catalogue, version, registry, collection, aliases, Actor.here(self._run.path))
@@ -319,6 +334,9 @@ class RunArtifacts:
             self._queue.popleft()
 
     def _do(self, job: _Job) -> None:
+        from .completing import complete
+        from .storing import StoppedError
+
         if self._stop.is_set():
             self._leave(job)
             return
@@ -346,6 +364,7 @@ class RunArtifacts:
         self._record(found.version, "output")
         if job.header.is_input:
             self._record(found.version, "input", job.header.use_as)
+        job.artifact._place = self.place
         remote, uploads = self._server(), self._run._uploads
         if remote is None or uploads is None:
             job.snapshot.discard()
@@ -376,6 +395,8 @@ class RunArtifacts:
 
     def _follow(self, job: _Job, remote: Place, version: Version) -> None:
         """Do on the server what a version is to have beside itself."""
+        from .registry import link, target
+
         by = job.header.actor
         try:
             if job.header.is_input:
@@ -403,6 +424,8 @@ class RunArtifacts:
 
     def _leave(self, job: _Job, error: Exception | None = None) -> None:
         """Let another process complete it."""
+        from .completing import leave
+
         leave(job.snapshot)
         job.pending.fail(
             error or TrackerError("the run has ended before it was stored; the next run, or `tracker sync`, does it.")

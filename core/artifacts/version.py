@@ -9,8 +9,10 @@ from typing import Any, NamedTuple
 import msgspec
 
 from ..errors import UsageError
+from ..limits import MAX_METADATA_BYTES
 from ..names import check_name
 from ..paths import host_name
+from ..wire import to_json
 
 REGISTRY = ".registry"  # the entity of registries: no run can have it, `check_name` lets only us write it
 LATEST = "latest"
@@ -264,6 +266,35 @@ def check_draft(draft: Draft) -> Draft:
         if len(digest) != 64 or not _DIGEST.fullmatch(digest):
             raise UsageError(f"{digest[:80]!r} is no BLAKE3 digest in hex.")
     return draft
+
+
+def check_metadata(metadata: Any) -> dict[str, Any]:
+    """Answer metadata in JSON's types.
+
+    Raises:
+        UsageError: It is no dict, or too large.
+    """
+    if metadata is None:
+        return {}
+    if not isinstance(metadata, dict):
+        raise UsageError(f"metadata is a {type(metadata).__name__}; give a dict.")
+    found = to_json(metadata)
+    if (length := len(msgspec.json.encode(found))) > MAX_METADATA_BYTES:
+        raise UsageError(f"the metadata takes {length:,} bytes, at most {MAX_METADATA_BYTES:,} are kept; use a file.")
+    return dict(found)
+
+
+def check_days(days: Any) -> float | None:
+    """Answer the days of a TTL.
+
+    Raises:
+        UsageError: They are no positive number.
+    """
+    if days is None:
+        return None
+    if isinstance(days, bool) or not isinstance(days, (int, float)) or not 0 < days < 1e6:
+        raise UsageError(f"the time to live is {days!r} days; give a positive number, or None for ever.")
+    return float(days)
 
 
 def _user() -> str | None:

@@ -11,7 +11,8 @@ from typing import TYPE_CHECKING, Any
 from ..paths import blobs_folder
 
 if TYPE_CHECKING:
-    from ..artifacts.completing import Completed, Header
+    from ..artifacts.completing import Completed
+    from ..artifacts.header import Header
     from ..artifacts.snapshot import Snapshot
     from ..run import Run
 

@@ -11,8 +11,9 @@ from pathlib import Path
 import pytest
 
 import tracker
-from tracker.core.artifacts.completing import Header, complete
+from tracker.core.artifacts.completing import complete
 from tracker.core.artifacts.gc import collect
+from tracker.core.artifacts.header import Header
 from tracker.core.artifacts.place import Place, local_place
 from tracker.core.artifacts.registry import link
 from tracker.core.artifacts.snapshot import Snapshot

@@ -178,6 +178,19 @@ def test_artifacts_of_a_name_are_stored_in_the_order_in_which_they_were_logged(r
     assert [artifact.version for artifact in logged] == [f"v{number}" for number in range(10)]
 
 
+def test_an_artifact_made_before_its_run_goes_to_the_runs_folder(home: Path, tmp_path: Path) -> None:
+    artifact = tracker.Artifact("data", type="dataset")
+    with artifact.new_file("x") as file:
+        file.write("1")
+    with tracker.init(project="digits", dir=tmp_path / "other", settings={"silent": True}) as run:
+        run.log_artifact(artifact).wait(60)
+        assert artifact.get_entry("x").open().read() == b"1"
+        artifact.aliases.append("best")
+        artifact.save()
+
+    assert local_place(tmp_path / "other").find("digits/data:best").version == 0
+
+
 def test_finish_waits_for_what_was_logged(root: Path) -> None:
     with tracker.init(project="digits", settings={"silent": True}) as run:
         artifact = tracker.Artifact("data", type="dataset")
