@@ -166,6 +166,10 @@ class Snapshot:
         """
         if policy not in ("mutable", "immutable"):
             raise UsageError(f"the policy {policy!r} is unknown; give 'mutable' or 'immutable'.")
+        with contextlib.suppress(OSError):  # which `open` will meet as well
+            mode = os.stat(source).st_mode
+            if not stat.S_ISREG(mode) and not stat.S_ISDIR(mode):  # opening a device may do something
+                raise UsageError(f"{source} is no regular file; leave it out.")
         self._add(logical, os.fspath(source), policy)
 
     def add_dir(self, prefix: str, folder: Path, policy: str = "mutable") -> None:
@@ -353,8 +357,10 @@ class Snapshot:
                         self._left_out.append(source)
                         continue
                     folders.append((f"{check_path(logical)}/", source, entry.path))
-                else:
+                elif entry.is_file(follow_symlinks=False):
                     self._add(logical, source, policy)
+                else:  # opening a device may do something
+                    raise UsageError(f"{source} is no regular file; leave it out.")
 
     def _add(self, logical: str, source: str, policy: str) -> None:
         self._claim(logical)

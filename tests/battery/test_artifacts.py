@@ -15,14 +15,20 @@ from typing import Any
 import pytest
 
 from tracker.core.artifacts import holding
+from tracker.core.artifacts.catalogue import FolderCatalogue
+from tracker.core.artifacts.manifest import Manifest
 from tracker.core.artifacts.restoring import LocalBlobs, restore
 from tracker.core.artifacts.snapshot import Snapshot, pending
 from tracker.core.artifacts.storing import store
 from tracker.core.blobs import FolderBlobs
 from tracker.core.errors import ChangedError, StorageError
+from tracker.core.paths import artifacts_folder, blobs_folder
 
-from .helpers import LIMIT_SECONDS
+from .helpers import LIMIT_SECONDS, environment, program
+from .test_kill import Board, wait_for
+from .test_power import GO_DOWN_UNSYNCED, Disk, disk
 
+__all__ = ["disk"]  # the fixture
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="the faults are made with Linux's means")
 
 # Each program begins with this; `say` tells the test where it stands.
@@ -333,3 +339,49 @@ def test_memory_is_flat_for_one_large_file(tmp_path: Path, is_long: bool) -> Non
     assert found["restored"] < MOST_MB, found
     assert sum(stored.size for stored in FolderBlobs(tmp_path / "blobs").walk()) < 120 << 20
     assert (tmp_path / "target/model").stat().st_blocks * 512 < 400 << 20
+
+
+# --- power --------------------------------------------------------------------------------
+
+VERSIONS = """
+    import mmap, random, struct
+    board = mmap.mmap(os.open(sys.argv[2], os.O_RDWR), 16)
+    run = begin()
+    for number in range(250):
+        noise = random.Random(number)
+        artifact = tracker.Artifact("net", "model")
+        with artifact.new_file("small") as file:
+            file.write(f"number {number}")
+        with artifact.new_file("large", "wb") as file:
+            file.write(noise.randbytes(100_000 + number))
+        run.log_artifact(artifact).wait()
+        board[0:8] = struct.pack("<q", number + 1)
+    time.sleep(60)
+"""
+
+
+def test_a_version_outlives_a_power_cut(disk: Disk, tmp_path: Path, is_long: bool) -> None:
+    """What `wait` returned for is whole afterwards, and so is whatever else can be seen."""
+    for cut in range(6 if is_long else 1):
+        board = Board(tmp_path / f"board-{cut}")
+        process = subprocess.Popen([*program(VERSIONS), str(disk.place), str(board.path)], env=environment())
+        try:
+            wait_for(lambda board=board, cut=cut: board.acknowledged > 3 + 7 * cut, process)  # type: ignore[misc]
+            disk.fail(GO_DOWN_UNSYNCED)
+        finally:
+            process.send_signal(signal.SIGKILL)
+            process.wait(LIMIT_SECONDS)
+        place = disk.mount_again()
+        blobs = FolderBlobs(blobs_folder(place))
+        versions = FolderCatalogue(artifacts_folder(place)).versions("local", "battery", "net")
+        assert [version.version for version in versions] == list(range(len(versions)))
+        assert len(versions) >= board.acknowledged > 0
+        for version in versions:
+            manifest = Manifest.load(blobs.read(version.manifest))
+            assert manifest.digest == version.digest
+            restore(manifest, LocalBlobs(blobs), tmp_path / "target")
+            assert (tmp_path / "target/small").read_text() == f"number {version.version}"
+            expected = random.Random(version.version).randbytes(100_000 + version.version)
+            assert (tmp_path / "target/large").read_bytes() == expected
+        for folder in place.iterdir():
+            shutil.rmtree(folder, ignore_errors=True)
