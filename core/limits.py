@@ -171,6 +171,10 @@ MAX_LINEAGE_NODES = 10_000  # of one walk
 MAX_REFERENCE_OBJECTS = 1_000_000  # of one folder that is referred to, unless more are asked for
 GC_GRACE_SECONDS = 86_400.0  # what was put or used within this time stays; it must be above TOUCH_INTERVAL_SECONDS
 LEAST_GC_GRACE_SECONDS = 7200.0  # shorter, and a writer's blobs might go before its version comes
+ARTIFACT_CACHE_BYTES = (
+    20 << 30
+)  # of what was fetched from servers into the user's cache, unless the environment says else
+CACHE_TRIM_INTERVAL_SECONDS = 60.0  # after a download the cache is looked at, but not more often than this
 LEFT_SNAPSHOT_KEEP_SECONDS = 30 * 86_400.0  # of a machine that never came back to complete it
 REFERENCE_THREADS = 8  # that fetch what a version refers to
 MAX_MANIFEST_BYTES = 512 << 20  # some three million files; a manifest is read into memory

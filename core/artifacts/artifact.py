@@ -357,6 +357,7 @@ class Artifact(Filling):
         folder = Path(root) if root is not None else self._default_folder(version)
         prefix = None if path_prefix is None else os.fspath(path_prefix).replace(os.sep, "/")
         download(self.manifest, self._of_place().blobs, folder, prefix, allow_missing_references)
+        self._of_place().downloaded()
         return str(folder)
 
     def _default_folder(self, version: Version) -> Path:
@@ -378,6 +379,7 @@ class Artifact(Filling):
         version = self._settled("checkout")
         folder = Path(root) if root is not None else self._default_folder(version)
         checkout(self.manifest, self._of_place().blobs, folder)
+        self._of_place().downloaded()
         return str(folder)
 
     def verify(self, root: str | os.PathLike[str] | None = None) -> None:

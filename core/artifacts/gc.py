@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from ..blobs import FolderBlobs
-from ..errors import StorageError, TrackerError
+from ..errors import StorageError, TrackerError, UsageError
 from ..limits import DRAFT_KEEP_SECONDS, GC_GRACE_SECONDS, LEFT_SNAPSHOT_KEEP_SECONDS
 from ..paths import artifacts_folder, blobs_folder
 from ..processes import whereabouts
@@ -81,6 +81,40 @@ def collect(
         catalogue, blobs, Shares(catalogue.folder), is_dry=is_dry, grace_seconds=grace_seconds,
         cache_bytes=cache_bytes, clock=clock,
     )  # fmt: skip
+
+
+def collect_server(data: Path, *, is_dry: bool = False, grace_seconds: float = GC_GRACE_SECONDS) -> Report:
+    """Clean up the data folder of a server; it may go on meanwhile.
+
+    Raises:
+        UsageError: It is none.
+    """
+    catalogue, blobs = FolderCatalogue(data / "artifacts"), FolderBlobs(data / "blobs")
+    if not catalogue.folder.is_dir() or not blobs.folder.is_dir():
+        raise UsageError(
+            f"{data} is no data folder of a server that has artifacts; give the one that it was started with."
+        )
+    return collect_in(catalogue, blobs, Shares(catalogue.folder), is_dry=is_dry, grace_seconds=grace_seconds)
+
+
+def trim(blobs: FolderBlobs, most_bytes: int, clock: Callable[[], float] = time.time) -> int:
+    """Keep a folder that is nothing but a cache within its bounds: what was fetched first goes first.
+
+    Args:
+        blobs: The folder.
+        most_bytes: How much may stay.
+        clock: Answers seconds since the epoch.
+
+    Returns:
+        The bytes removed.
+    """
+    found = sorted(((each.mtime, each.size, each.digest) for each in blobs.walk()), reverse=True)
+    room, freed, now = most_bytes, 0, clock()
+    for _, size, digest in found:
+        room -= size
+        if room < 0:
+            freed += blobs.remove_unused(digest, now)
+    return freed
 
 
 def collect_in(

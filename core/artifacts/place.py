@@ -2,14 +2,19 @@
 
 from __future__ import annotations
 
+import os
 import threading
+import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from ..blobs import FolderBlobs
+from ..complaints import tell
 from ..errors import UsageError
+from ..limits import ARTIFACT_CACHE_BYTES, CACHE_TRIM_INTERVAL_SECONDS
 from ..paths import DEFAULT_ENTITY, artifacts_folder, blobs_folder, cache_root, data_root
+from ..sizes import parse_size
 from .catalogue import Catalogue, FolderCatalogue
 from .manifest import Manifest
 from .restoring import Blobs, LocalBlobs
@@ -34,6 +39,7 @@ class Place:
         blobs: Where their bytes come from.
         store: The local folder of blobs: what is made here goes there first.
         open_api: Opens what answers who made and read a version.
+        is_cache: `store` holds nothing but what was fetched.
     """
 
     def __init__(
@@ -44,6 +50,7 @@ class Place:
         blobs: Blobs,
         store: FolderBlobs,
         open_api: Callable[[], Api],
+        is_cache: bool = False,
     ) -> None:
         self.name = name
         self.root = root
@@ -51,6 +58,8 @@ class Place:
         self.blobs = blobs
         self.store = store
         self.shares = Shares(artifacts_folder(root))
+        self.is_cache = is_cache
+        self._trimmed = float("-inf")
         self._open_api = open_api
         self._api: Api | None = None
         self._manifests: dict[str, Manifest] = {}
@@ -76,6 +85,19 @@ class Place:
                 self._manifests.pop(next(iter(self._manifests)), None)
             self._manifests[version.manifest] = found
         return found
+
+    def downloaded(self) -> None:
+        """Take note that files were brought: a cache is kept within its bounds, now and then."""
+        if not self.is_cache or time.monotonic() - self._trimmed < CACHE_TRIM_INTERVAL_SECONDS:
+            return
+        self._trimmed = time.monotonic()
+        from .gc import trim
+
+        text = os.environ.get("TRACKER_ARTIFACT_CACHE_SIZE")
+        try:
+            trim(self.store, parse_size(text) if text else ARTIFACT_CACHE_BYTES)
+        except (OSError, UsageError) as error:
+            tell(f"the cache {self.store.folder} is not kept within its bounds: {error}", level=30)
 
     def find(self, text: str, entity: str | None = None, project: str | None = None) -> Version:
         """Answer the version that a user means by a name.
@@ -155,6 +177,7 @@ def remote_place(address: str, key: str | None, root: Path | None = None) -> Pla
         FetchedBlobs(store, connection.twin()),
         store,
         open_api,
+        is_cache=root is None,
     )
 
 

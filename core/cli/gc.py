@@ -2,20 +2,19 @@
 
 from __future__ import annotations
 
-import re
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import click
 
+from ..errors import UsageError
 from ..limits import GC_GRACE_SECONDS, LEAST_GC_GRACE_SECONDS
+from ..sizes import parse_size
 from . import output
 
 if TYPE_CHECKING:
     from ..artifacts.gc import Report
 
-_UNITS = {"": 1, "k": 1 << 10, "m": 1 << 20, "g": 1 << 30, "t": 1 << 40}
-_SIZE = re.compile(r"(\d+(?:\.\d+)?)\s*([kmgt]?)(?:i?b)?", re.IGNORECASE)
 _LEAST_HOURS = LEAST_GC_GRACE_SECONDS / 3600
 
 
@@ -32,8 +31,9 @@ _LEAST_HOURS = LEAST_GC_GRACE_SECONDS / 3600
 )
 @click.option("--cache", metavar="SIZE", help='Let so much of what was fetched from a server stay: "20GiB".')
 @click.option("--dir", "folder", metavar="FOLDER", help="The folder that keeps the runs.")
+@click.option("--server", metavar="FOLDER", help="Clean up the data folder of `tracker server` instead.")
 @click.option("--json", "as_json", is_flag=True, help="Print JSON.")
-def gc(dry_run: bool, hours: float, cache: str | None, folder: str | None, as_json: bool) -> None:
+def gc(dry_run: bool, hours: float, cache: str | None, folder: str | None, server: str | None, as_json: bool) -> None:
     """Remove what no version of an artifact needs any more, and versions whose time to live is over.
 
     Runs may go on meanwhile. A version that has an alias other than "latest", or that a registry links, stays whatever
@@ -44,12 +44,22 @@ def gc(dry_run: bool, hours: float, cache: str | None, folder: str | None, as_js
       tracker gc --dry-run
       tracker gc
       tracker gc --cache 20GiB
+      tracker gc --server /srv/tracker
     """
-    from ..artifacts.gc import collect
+    from ..artifacts.gc import collect, collect_server
     from .serve import configured_folder
 
-    root = Path(folder).expanduser().absolute() if folder else configured_folder()
-    report = collect(root, is_dry=dry_run, grace_seconds=hours * 3600, cache_bytes=_bytes(cache))
+    if folder and server:
+        raise click.UsageError(
+            "--dir and --server cannot both be given: one names a folder of runs, the other a server's."
+        )
+    most = _bytes(cache)
+    if server:
+        data = Path(server).expanduser().absolute()
+        report = collect_server(data, is_dry=dry_run, grace_seconds=hours * 3600)
+    else:
+        root = Path(folder).expanduser().absolute() if folder else configured_folder()
+        report = collect(root, is_dry=dry_run, grace_seconds=hours * 3600, cache_bytes=most)
     if as_json:
         output.print_json(report.as_dict())
     else:
@@ -75,9 +85,7 @@ def _tell(report: Report, is_dry: bool) -> None:
 
 
 def _bytes(text: str | None) -> int | None:
-    if text is None:
-        return None
-    found = _SIZE.fullmatch(text.strip())
-    if found is None:
-        raise click.BadParameter(f"{text!r} is no size; write 500MiB, or 20GiB.", param_hint="--cache")
-    return int(float(found[1]) * _UNITS[found[2].lower()])
+    try:
+        return None if text is None else parse_size(text)
+    except UsageError as error:
+        raise click.BadParameter(str(error), param_hint="--cache") from None

@@ -11,14 +11,17 @@ from pathlib import Path
 import pytest
 
 import tracker
+from tracker.core.artifacts.catalogue import FolderCatalogue
 from tracker.core.artifacts.completing import complete
-from tracker.core.artifacts.gc import collect
+from tracker.core.artifacts.gc import collect, collect_server, trim
 from tracker.core.artifacts.header import Header
+from tracker.core.artifacts.manifest import Entry, Manifest, Part
 from tracker.core.artifacts.place import Place, local_place
 from tracker.core.artifacts.registry import link
 from tracker.core.artifacts.snapshot import Snapshot
 from tracker.core.artifacts.version import Draft, Version
 from tracker.core.blobs import FolderBlobs
+from tracker.core.errors import UsageError
 
 DAY = 86_400.0
 
@@ -138,6 +141,31 @@ def test_a_cache_is_kept_up_to_its_size_the_last_used_first(root: Path) -> None:
 
     assert (report.blobs, report.blob_bytes, report.kept_blobs) == (3, 3000, 2)
     assert store.missing(digests) == digests[2:]
+
+
+def test_a_folder_that_is_a_cache_is_trimmed_the_first_fetched_first(tmp_path: Path) -> None:
+    store = FolderBlobs(tmp_path)
+    digests = [store.put(bytes([number]) * 1000, compress=False) for number in range(5)]
+    for age, digest in enumerate(digests):
+        os.utime(store.stored(digest)[0], (1000 - age, 1000 - age))
+
+    assert trim(store, 10_000) == 0
+    assert trim(store, 2500) == 3000
+    assert store.missing(digests) == digests[2:]
+
+
+def test_a_servers_folder_is_cleaned_up(tmp_path: Path) -> None:
+    with pytest.raises(UsageError, match="is no data folder"):
+        collect_server(tmp_path)
+    catalogue, blobs = FolderCatalogue(tmp_path / "artifacts"), FolderBlobs(tmp_path / "blobs")
+    needed, unused = blobs.put(b"needed" * 100), blobs.put(b"unused" * 100)
+    manifest = blobs.put(Manifest([Entry("x", 600, needed, (Part(needed, 0, 600),))]).dump())
+    catalogue.claim(Draft(entity="local", project="p", name="a", type="t", digest=needed, manifest=manifest), token="t")
+    for digest in (needed, unused, manifest):
+        os.utime(blobs.stored(digest)[0], (1000, 1000))
+
+    assert collect_server(tmp_path).blobs == 1
+    assert blobs.missing([needed, unused, manifest]) == [unused]
 
 
 def test_what_dead_processes_have_left_is_tidied(root: Path) -> None:

@@ -62,8 +62,12 @@ def test_a_version_is_the_servers_and_is_read_on_another_machine(
         assert (folder / "big").read_bytes() == data
         assert (found.tags, found.metadata, found.digest) == (["t"], {"n": 2}, artifact.digest)
 
+    monkeypatch.setenv("TRACKER_ARTIFACT_CACHE_SIZE", "1MiB")
     with tracker.Api(base_url=server.url) as api:
         same = api.artifact("digits/data:v0")
+        assert (Path(same.download("again")) / "big").read_bytes() == data
+        kept = sum(path.stat().st_size for path in (home / "other" / "cache" / "blobs").glob("??/*"))
+        assert kept <= 1 << 20
         assert [run.id for run in same.used_by()] == ["reader"]
         maker = same.logged_by()
         assert maker is not None
