@@ -180,8 +180,9 @@ def _begin(chosen: Resolved, values: dict[str, Any], allow: bool, complaints: Co
     record(Kind.RUN, {key: plain(value) for key, value in fields.items() if value is not None})
     if plan.rewind_to is not None:
         record(Kind.REWIND, {"step": plan.rewind_to})
+    linked: list[str] = []
     if plan.copy_from is not None:
-        resume.link_blobs(plan.copy_from, folder)  # before the rows that refer to them
+        linked = resume.link_blobs(plan.copy_from, folder)  # before the rows that refer to them
         resume.copy_history(plan.copy_from, plan.copy_to_step, journal)
 
     def record_config(kept: dict[str, Any], removed: list[list[str]]) -> None:
@@ -223,6 +224,8 @@ def _begin(chosen: Resolved, values: dict[str, Any], allow: bool, complaints: Co
     run._on_end.append(lambda ended: resume.remember(folder.parent, ended.id, ended.state))
     run._keeper.start()
     _start_sender(run, chosen, root, complaints)
+    if linked and run._uploads is not None:
+        run._uploads.blobs("run", linked)
     enter(run)
     exits.watch(run)
     capture.begin(run, chosen)

@@ -230,15 +230,17 @@ def copy_history(source: Path, step: int | float, journal: Journal) -> None:
             journal.append(Kind.ROW, encode((row.step, row.time_ns, encodable(values))))
 
 
-def link_blobs(source: Path, target: Path) -> None:
-    """Give a fork the bytes that its rows refer to: links, where the file system has them.
+def link_blobs(source: Path, target: Path) -> list[str]:
+    """Give a fork the bytes that its rows refer to: links, where the file system has them. Answer their digests.
 
     Blobs are never written to again, so it does no harm that two runs share them.
     """
+    digests: list[str] = []
     for folder in _subfolders(run_blobs(source)):
         place = run_blobs(target) / folder.name
         place.mkdir(parents=True, exist_ok=True)
         for entry in os.scandir(folder):
+            digests.append(entry.name.partition(".")[0])
             try:
                 os.link(entry.path, place / entry.name)
             except FileExistsError:
@@ -247,6 +249,7 @@ def link_blobs(source: Path, target: Path) -> None:
                 import shutil
 
                 shutil.copyfile(entry.path, place / entry.name)
+    return digests
 
 
 def _subfolders(folder: Path) -> list[Path]:

@@ -138,6 +138,20 @@ def test_an_image_arrives_with_its_run(tmp_path: Path, server: Server) -> None:
     assert answer.headers["content-type"] == "image/png"
 
 
+def test_a_fork_arrives_with_the_bytes_of_what_it_began_from(tmp_path: Path, server: Server) -> None:
+    """Though the run that it was forked from was never sent."""
+    numpy = pytest.importorskip("numpy")
+    with tracker.init(project="up", id="root", dir=tmp_path, mode="offline", settings=QUIET) as run:
+        run.log({"image": tracker.Image(numpy.zeros((8, 8, 3), "uint8")), "table": tracker.Table(["a"], [[1]])})
+    settings = {**QUIET, "base_url": server.url}
+    tracker.init(project="up", id="branch", dir=tmp_path, fork_from="root?_step=0", settings=settings).finish()
+
+    with tracker.Api(base_url=server.url) as api:
+        branch = api.run("up/branch")
+        assert [image.read()[:4] for image in branch.media("image")] == [b"\x89PNG"]
+        assert [table.read()[:4] for table in branch.media("table")] == [b"PAR1"]
+
+
 def test_a_server_that_is_away_holds_up_nothing(tmp_path: Path) -> None:
     """`finish` is bounded and says what is left; the next process sends it, and takes the word back."""
     path = RunPath("local", "up", "away")
