@@ -29,6 +29,8 @@ _PARTS = {
     Kind.REWIND: "rows",
     Kind.LOST: "lost",
     Kind.CONSOLE: "console",
+    Kind.FILE: "files",
+    Kind.ENVIRONMENT: "info",
 }
 
 

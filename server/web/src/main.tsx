@@ -4,5 +4,6 @@ import "uplot/dist/uPlot.min.css";
 import "./styles/base.css";
 import "./styles/pages.css";
 import "./styles/charts.css";
+import "./styles/run.css";
 
 createRoot(document.getElementById("root")!).render(<App />);

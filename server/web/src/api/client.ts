@@ -1,7 +1,7 @@
 // The requests the page makes. Nothing else in the page calls `fetch`.
 
 import { decodeSeries, type Line } from "./series";
-import type { Metric, Project, Run, RunDetail, LineQuery } from "./types";
+import type { ConsolePage, LineQuery, Metric, NamedFile, Project, Run, RunDetail } from "./types";
 
 const root = "/api/v1";
 
@@ -83,6 +83,46 @@ export function fetchRuns(
 
 export function fetchRun(entity: string, project: string, id: string, signal?: AbortSignal): Promise<RunDetail> {
   return json<RunDetail>(`/runs/${encodePath(entity, project, id)}`, signal);
+}
+
+export interface ConsoleQuery {
+  offset: number;
+  limit: number;
+  search: string;
+  level: readonly string[];
+}
+
+/** A part of what a run printed; `path` is spelt as the server spells it. */
+export function fetchConsole(path: string, query: ConsoleQuery, signal?: AbortSignal): Promise<ConsolePage> {
+  const parameters = new URLSearchParams({ offset: String(query.offset), limit: String(query.limit) });
+  if (query.search) parameters.set("search", query.search);
+  for (const level of query.level) parameters.append("level", level);
+  return json<ConsolePage>(`/runs/${path}/console?${parameters}`, signal);
+}
+
+export async function fetchFiles(path: string, signal?: AbortSignal): Promise<NamedFile[]> {
+  return (await json<{ files: NamedFile[] }>(`/runs/${path}/files`, signal)).files;
+}
+
+function fileRoute(path: string, name: string): string {
+  return `/runs/${path}/files/${name.split("/").map(encodeURIComponent).join("/")}`;
+}
+
+/** Where a named file of a run can be saved from. */
+export function fileHref(path: string, name: string): string {
+  return root + fileRoute(path, name);
+}
+
+/** A named file as text; null where it is none. */
+export async function fetchFileText(path: string, name: string, signal?: AbortSignal): Promise<string | null> {
+  const response = await request(fileRoute(path, name), signal ? { signal } : undefined);
+  const data = await response.arrayBuffer();
+  try {
+    const text = new TextDecoder("utf-8", { fatal: true }).decode(data);
+    return text.includes("\0") ? null : text;
+  } catch {
+    return null;
+  }
 }
 
 export async function fetchSeries(runs: string[], keys: string[], query: LineQuery): Promise<Line[]> {

@@ -9,6 +9,7 @@ import { keys, patchRun } from "./queries";
 const listBeatMs = 1000;
 // New metrics are noticed in the summaries of the runs that log; this finds those that were kept out of the summary.
 const metricsBeatMs = 10_000;
+const consoleBeatMs = 300;
 const manyRuns = 12; // From here on one list is cheaper than single runs.
 
 /** Keep queries in step with the feed until the returned function is called. */
@@ -47,6 +48,12 @@ export function keepLive(feed: EventFeed, client: QueryClient, lines: LineStore)
       touched.add(path);
       if (changed.size === 0 || changed.has("rows")) withRows.add(path);
       if (changed.has("metrics")) isDefined = true;
+      // The head tells how many lines there are by now; the pages in view are read again when it has changed.
+      if (changed.has("console")) {
+        const queryKey = [...keys.console(path), "head"];
+        onBeat(`console ${path}`, () => void client.invalidateQueries({ queryKey }), consoleBeatMs);
+      }
+      if (changed.has("files")) void client.invalidateQueries({ queryKey: keys.files(path) });
     }
     if (withRows.size > 0) {
       for (const path of withRows) lines.markStale(path);

@@ -24,6 +24,8 @@ export const keys = {
   runs: (entity: string, project: string) => ["runs", entity, project] as const,
   run: (path: string) => ["run", path] as const,
   allLines: ["lines"] as const,
+  console: (path: string) => ["console", path] as const,
+  files: (path: string) => ["files", path] as const,
 };
 
 export const LinesContext = createContext<LineStore | null>(null);

@@ -9,6 +9,10 @@ export type Metric = Schemas["Metric"];
 export type Run = Schemas["Run"];
 export type RunDetail = Schemas["RunDetail"];
 
+export type ConsoleLine = Schemas["ConsoleLine"];
+export type ConsolePage = Schemas["Console"];
+export type NamedFile = Schemas["NamedFile"];
+
 export type RunState = Run["state"];
 
 /** A logged value: JSON, with `{"$float": "nan"}` and `{"$int": "…"}` where JSON has no number for it. */

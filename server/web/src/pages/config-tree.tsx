@@ -19,7 +19,14 @@ interface Branch {
   inside: number | null;
 }
 
-export function ConfigTree({ config }: { config: Record<string, Value> }) {
+interface ConfigTreeProps {
+  config: Record<string, Value>;
+  /** What it is: "Config", or another tree of the same kind. */
+  title?: string;
+}
+
+export function ConfigTree({ config, title = "Config" }: ConfigTreeProps) {
+  const what = title.toLowerCase();
   const [search, setSearch] = useState("");
   const [closed, setClosed] = useState<ReadonlySet<string>>(new Set());
   const [limit, setLimit] = useState(firstRows);
@@ -30,15 +37,15 @@ export function ConfigTree({ config }: { config: Record<string, Value> }) {
     setClosed(next);
   };
   return (
-    <section className="card" aria-label="config">
+    <section className="card" aria-label={what}>
       <div className="card-head">
-        <h2>Config</h2>
-        <CopyButton text={() => JSON.stringify(readable(config), null, 2)} label="copy the config as JSON" />
+        <h2>{title}</h2>
+        <CopyButton text={() => JSON.stringify(readable(config), null, 2)} label={`copy the ${what} as JSON`} />
         <span className="spacer" />
-        <Search value={search} onChange={setSearch} label="Search config" />
+        <Search value={search} onChange={setSearch} label={`Search ${what}`} />
       </div>
       {rows.length === 0 && (
-        <p className="hint">{Object.keys(config).length === 0 ? "This run has no config." : "Nothing matches."}</p>
+        <p className="hint">{Object.keys(config).length === 0 ? `This run has no ${what}.` : "Nothing matches."}</p>
       )}
       <ul className="tree">
         {rows.slice(0, limit).map((row) => (

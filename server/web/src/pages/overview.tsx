@@ -64,6 +64,8 @@ export function Facts({ run }: { run: RunDetail }) {
     run.state === "running" && run.created_ns !== null
       ? Math.max(0, now / 1000 - run.created_ns / 1e9)
       : run.duration_s;
+  // What looks after the console, or an edit, writes a stream too, and is no process of the run.
+  const processes = run.streams.filter((stream) => stream.pid !== null).length;
   const field = (name: string): string | null => {
     const value = run.fields[name];
     return value === undefined || value === null
@@ -87,7 +89,7 @@ export function Facts({ run }: { run: RunDetail }) {
         <Fact name="Host">{run.host}</Fact>
         <Fact name="Group">{run.group}</Fact>
         <Fact name="Job type">{run.job_type}</Fact>
-        <Fact name="Processes">{run.streams.length > 1 && integer(run.streams.length)}</Fact>
+        <Fact name="Processes">{processes > 1 && integer(processes)}</Fact>
         <Fact name="Program">{field("program")}</Fact>
         <Fact name="Process">{field("pid")}</Fact>
         <Fact name="Lost records">{run.lost > 0 && integer(run.lost)}</Fact>

@@ -27,16 +27,18 @@ interface PanelProps extends PanelData {
   width: number;
   height: number;
   onExpand: (key: string) => void;
+  /** By default the metric. */
+  title?: string;
 }
 
-export const Panel = memo(function Panel({ width, height, onExpand, ...data }: PanelProps) {
+export const Panel = memo(function Panel({ width, height, onExpand, title, ...data }: PanelProps) {
   const element = useRef<HTMLElement>(null);
   const isInView = useInView(element, 120);
   const { key } = data.metric;
   return (
     <article className="panel" ref={element} tabIndex={0} data-metric={key} aria-label={key} style={{ width, height }}>
       <header>
-        <h3 title={key}>{key}</h3>
+        <h3 title={key}>{title ?? key}</h3>
         <button
           type="button"
           className="icon-button"

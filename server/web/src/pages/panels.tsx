@@ -28,11 +28,18 @@ interface PanelsProps {
   looks: ReadonlyMap<string, Look>;
   view: View;
   change: ChangeView;
+  /** What section a metric belongs to, where that is not what stands before its first slash. */
+  sectionOf?: (key: string) => string;
+  /** What a panel is called, where that is not its metric. */
+  titleOf?: (key: string) => string;
 }
 
 export function Panels(props: PanelsProps) {
-  const { metrics, view } = props;
-  const sections = useMemo(() => makeSections(metrics, view.metricFilter), [metrics, view.metricFilter]);
+  const { metrics, view, sectionOf } = props;
+  const sections = useMemo(
+    () => makeSections(metrics, view.metricFilter, sectionOf),
+    [metrics, view.metricFilter, sectionOf],
+  );
   if (sections.length === 0) {
     return (
       <Empty
@@ -47,7 +54,7 @@ export function Panels(props: PanelsProps) {
 }
 
 // A component of its own, mounted with its element: what measures an element looks for it once, when it is mounted.
-function Wall({ scope, metrics, runs, looks, view, change, sections }: PanelsProps & { sections: readonly Section[] }) {
+function Wall({ scope, metrics, runs, looks, view, change, titleOf, sections }: PanelsProps & { sections: readonly Section[] }) {
   const wall = useRef<HTMLDivElement>(null);
   const width = useWidth(wall) - 2 * side;
   const columns = Math.max(1, Math.floor((width + gap) / (panelWidth + gap)));
@@ -120,6 +127,7 @@ function Wall({ scope, metrics, runs, looks, view, change, sections }: PanelsPro
                     width={cell}
                     height={panelHeight}
                     onExpand={openFull}
+                    {...(titleOf ? { title: titleOf(metric.key) } : {})}
                     {...shared}
                   />
                 ))}

@@ -13,17 +13,21 @@ import { StateBadge } from "../ui/state-icon";
 import { runColor } from "../charts/color";
 import { ConfigTree } from "./config-tree";
 import { makeLooks } from "./looks";
+import { Files } from "./files";
+import { Logs } from "./logs";
 import { Alerts, ExitBanner, Facts } from "./overview";
 import { Panels } from "./panels";
 import { SummaryTable } from "./summary-table";
+import { System } from "./system";
 import { Toolbar } from "./toolbar";
 
-const tabs = ["overview", "charts"] as const;
+const tabs = ["overview", "charts", "system", "logs", "files"] as const;
+type Tab = (typeof tabs)[number];
 
 export function RunPage({ entity, project, id }: { entity: string; project: string; id: string }) {
   const { data: run, error, refetch } = useRun(entity, project, id);
   const [params, set] = useParams();
-  const tab = params.get("tab") === "charts" ? "charts" : "overview";
+  const tab: Tab = tabs.find((name) => name === params.get("tab")) ?? "overview";
   const theme = useTheme();
 
   if (!run) {
@@ -61,6 +65,16 @@ export function RunPage({ entity, project, id }: { entity: string; project: stri
       </div>
       {tab === "charts" ? (
         <RunCharts run={run} />
+      ) : tab === "system" ? (
+        <System run={run} />
+      ) : tab === "logs" ? (
+        <Guard what="the logs">
+          <Logs run={run} />
+        </Guard>
+      ) : tab === "files" ? (
+        <Guard what="the files">
+          <Files run={run} />
+        </Guard>
       ) : (
         <div className="overview">
           <Guard what="the exit">
@@ -77,6 +91,11 @@ export function RunPage({ entity, project, id }: { entity: string; project: stri
             <Guard what="the summary">
               <SummaryTable summary={run.summary as Record<string, Value>} />
             </Guard>
+            {Object.keys(run.environment).length > 0 && (
+              <Guard what="the environment">
+                <ConfigTree title="Environment" config={run.environment as Record<string, Value>} />
+              </Guard>
+            )}
           </div>
         </div>
       )}

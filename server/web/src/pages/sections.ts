@@ -14,13 +14,16 @@ export type Row =
 const collator = new Intl.Collator("en", { numeric: true });
 const machineSection = "system";
 
-export function makeSections(metrics: readonly Metric[], filter: string): Section[] {
+export function makeSections(
+  metrics: readonly Metric[],
+  filter: string,
+  sectionOf: (key: string) => string = beforeSlash,
+): Section[] {
   const matches = matcher(filter);
   const byName = new Map<string, Metric[]>();
   for (const metric of metrics) {
     if (!metric.numeric || metric.hidden || !matches(metric.key)) continue;
-    const slash = metric.key.indexOf("/");
-    const name = slash > 0 ? metric.key.slice(0, slash) : "";
+    const name = sectionOf(metric.key);
     const list = byName.get(name);
     if (list) list.push(metric);
     else byName.set(name, [metric]);
@@ -32,6 +35,11 @@ export function makeSections(metrics: readonly Metric[], filter: string): Sectio
   // Metrics without a prefix are the ones people look at first; what the machine did comes last.
   const rank = (name: string): number => (name === "" ? 0 : name === machineSection ? 2 : 1);
   return sections.sort((a, b) => rank(a.name) - rank(b.name) || collator.compare(a.name, b.name));
+}
+
+function beforeSlash(key: string): string {
+  const slash = key.indexOf("/");
+  return slash > 0 ? key.slice(0, slash) : "";
 }
 
 export function makeRows(sections: readonly Section[], closed: ReadonlySet<string>, columns: number): Row[] {

@@ -55,6 +55,25 @@ export function moment(ns: number): string {
   return new Date(ns / 1e6).toLocaleString();
 }
 
+/** The time of day, with tenths of a second. */
+export function clock(ns: number): string {
+  const at = new Date(ns / 1e6);
+  const two = (part: number): string => String(part).padStart(2, "0");
+  const tenths = Math.floor(at.getMilliseconds() / 100);
+  return `${two(at.getHours())}:${two(at.getMinutes())}:${two(at.getSeconds())}.${tenths}`;
+}
+
+/** A size, as people read it. */
+export function bytes(count: number): string {
+  const units = ["B", "kB", "MB", "GB", "TB"];
+  let unit = 0;
+  while (count >= 1000 && unit < units.length - 1) {
+    count /= 1000;
+    unit += 1;
+  }
+  return `${unit > 0 && count < 10 ? count.toFixed(1) : Math.round(count)} ${units[unit]}`;
+}
+
 const floats: Record<string, number> = { nan: NaN, inf: Infinity, "-inf": -Infinity };
 
 /** What `{"$float": …}` and `{"$int": …}` stand for; any other value as it is. */
