@@ -77,7 +77,10 @@ def complete(
             place.shares.add(draft, header.share, snapshot.token, digest)
             return Completed(None, own, digest)
         parts = [_load(place, digest) for digest in place.shares.parts(draft, header.share)]
+    # What was not stored just now: of the version before, or of others whose files were taken over.
+    old = {part.blob for entry in snapshot.entries for part in entry.parts}
     while True:
+        place.store.touch(old | (base.blobs() if header.incremental and base is not None else set()))
         manifest = _merged(own, parts, base if header.incremental else None, header.removed)
         digest = _keep(place, manifest)
         now = _base(before or place, draft) if header.incremental else base
