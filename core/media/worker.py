@@ -137,10 +137,12 @@ class MediaWorker:
         self._queue.put(None)
         if not is_done:
             self._run._complaints.say(
-                f"{self._taken - self._done:,} media are not kept: none was encoded for {stall_seconds:g} s."
+                f"{self._taken - self._done:,} of the media that were logged are not kept: none was encoded for {stall_seconds:g} s."
             )
         if self._lost:
-            self._run._complaints.say(f"{self._lost:,} media are lost: they found room neither in memory nor on disk.")
+            self._run._complaints.say(
+                f"{self._lost:,} of the media that were logged are lost: they found room neither in memory nor on disk."
+            )
 
     # --- the queue -----------------------------------------------------------------------
 

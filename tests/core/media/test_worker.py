@@ -142,7 +142,7 @@ def test_a_full_disk_costs_media_and_no_numbers(
     kept = [row for row in rows if "sample" in row]
     assert [row["number"] for row in rows] == list(range(10))
     assert 5 <= len(kept) <= 6
-    assert f"{10 - len(kept)} media are lost" in caplog.text
+    assert f"{10 - len(kept)} of the media that were logged are lost" in caplog.text
 
 
 def test_spilled_bytes_come_back_and_give_their_room_back(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -267,7 +267,7 @@ def test_the_end_waits_as_long_as_something_is_done(
     run.log({"behind": Gate(b"abc"), "loss": 3.0})
     run.finish()
 
-    assert "2 media are not kept: none was encoded for 0.2 s." in caplog.text
+    assert "2 of the media that were logged are not kept: none was encoded for 0.2 s." in caplog.text
     logged = Logged(tmp_path)
     assert [row["loss"] for row in logged.rows] == [1.0, 2.0, 3.0]
     assert logged.run["status"] == "finished"
@@ -291,3 +291,29 @@ def test_a_power_cut_takes_nothing_that_was_flushed(tmp_path: Path, monkeypatch:
     run.flush()
     assert Logged(tmp_path).value("sample")["digest"] in synced[-1]
     run.finish()
+
+
+def test_a_process_that_is_terminated_does_not_wait_for_ever(tmp_path: Path) -> None:
+    """What was encoded is kept, the end is written, and what was not is said."""
+    code = f"""
+import os, signal, threading
+import tracker
+from tracker.core import run as run_room
+from gate import Gate
+run_room.DYING_MEDIA_SECONDS = 0.2
+run = tracker.init(project="media", dir={str(tmp_path / "runs")!r})
+run.log({{"first": Gate(b"abc"), "loss": 0.0}})
+run.log({{"second": Gate(b"abc", threading.Event()), "loss": 1.0}})
+os.kill(os.getpid(), signal.SIGTERM)
+"""
+    done = subprocess.run(
+        [sys.executable, "-c", code], check=False, capture_output=True, text=True, timeout=60,
+        env={**os.environ, "PYTHONPATH": str(Path(__file__).parent)},
+    )  # fmt: skip
+
+    assert done.returncode == -signal.SIGTERM
+    assert "1 of the media that were logged are not kept: none was encoded for 0.2 s." in done.stderr
+    logged = Logged(tmp_path / "runs")
+    assert logged.run["status"] == "killed"
+    assert [row["loss"] for row in logged.rows] == [0.0, 1.0]
+    assert logged.bytes_of(logged.value("first")) == b"abc"
