@@ -59,6 +59,8 @@ _RUNS = r"[A-Za-z0-9_\-.:/~+=%@?&]{16,}"  # what holds a token of any shape, who
 _BASE64 = r"[A-Za-z0-9+/=]{16,}"
 _PEM = r"-----BEGIN [A-Z0-9 ]{0,30}PRIVATE KEY(?: BLOCK)?-----"
 _PEM_END = r"-----END [A-Z0-9 ]{0,30}PRIVATE KEY(?: BLOCK)?-----"
+_KEY_BEGINS = "-----BEGIN PRIVATE KEY-----"
+_MAX_KEY_LINES = 200
 _MAX_PEM_CHARS = 64 << 10  # a key without an end: masked so far
 
 # A fixed part that is looked for first, then the shape. Group 1 is masked, or all of it. Sources: the vendors' own
@@ -188,6 +190,30 @@ def redact_counted(text: str) -> tuple[str, int]:
         count += 1
     parts.append(text[at:])
     return "".join(parts), count
+
+
+class Redactor:
+    """Masks secrets in lines that come bit by bit; it remembers that a private key has begun."""
+
+    def __init__(self) -> None:
+        self._key_lines = 0  # of a key, so far; 0 outside of one
+
+    def lines(self, lines: Sequence[str]) -> list[str]:
+        """Answer the lines, in order, with the secrets in them masked.
+
+        Args:
+            lines: Those that came since the last call, without newlines.
+        """
+        text = "\n".join(lines)
+        if self._key_lines:
+            text = f"{_KEY_BEGINS}\n{text}"
+        found = redact(text).split("\n")
+        begins = max(text.rfind("-----BEGIN"), -1)
+        is_inside = begins >= 0 and "PRIVATE KEY" in text[begins:] and "-----END" not in text[begins:]
+        was_inside, self._key_lines = bool(self._key_lines), self._key_lines + len(lines) if is_inside else 0
+        if self._key_lines > _MAX_KEY_LINES:  # no key is that long: it has ended somewhere
+            self._key_lines = 0
+        return found[1:] if was_inside else found
 
 
 def redact_bytes(data: bytes) -> tuple[bytes, int]:
@@ -439,6 +465,7 @@ def is_redacted(data: bytes) -> bool:
 
 __all__: Sequence[str] = [
     "MASK",
+    "Redactor",
     "is_redacted",
     "is_secret_name",
     "redact",

@@ -533,6 +533,8 @@ class Run(ArtifactsOfRun):
             if self._media is not None:
                 self._media.finish(FINISH_MEDIA_SECONDS if signal is None else DYING_MEDIA_SECONDS)
             self._finish_artifacts(self._stall_seconds() if signal is None else 0, self._finish_timeout())
+            if reason or traceback:
+                reason, traceback = self._without_secrets(reason), self._without_secrets(traceback)
             body = {"state": state, "exit_code": exit_code, "reason": reason, "traceback": traceback, "signal": signal}
             payload = encode_control(self._clock.now_ns(), body)
             self._append = self._refuse
@@ -579,6 +581,14 @@ class Run(ArtifactsOfRun):
     def _uploads(self) -> Uploads | None:
         """What sends bytes and versions; None where nothing is sent while the run goes on."""
         return None if self._delivery is None else self._delivery.uploads
+
+    def _without_secrets(self, text: str | None) -> str | None:
+        """Answer what is told of an exception; it may quote a line, or an address, with a password in it."""
+        if not text or getattr(self.settings, "redact", None) is False:
+            return text
+        from .redaction import redact  # only where an exception is told
+
+        return redact(text)
 
     def __enter__(self) -> Run:
         """Answer the run."""

@@ -20,6 +20,7 @@ from ..limits import (
     CONSOLE_ROWS,
     CONSOLE_TAIL_BYTES,
 )
+from ..redaction import Redactor
 from .lines import Counter, Line, Screen
 
 
@@ -62,6 +63,7 @@ class Backlog:
         between_bytes: Of these, let through each time `between_seconds` have passed.
         between_seconds: Seconds.
         most_bytes: Characters kept in all, but for the tail.
+        is_redacted: Mask secrets in the lines.
     """
 
     def __init__(
@@ -72,6 +74,7 @@ class Backlog:
         between_bytes: int = CONSOLE_BETWEEN_BYTES,
         between_seconds: float = CONSOLE_BETWEEN_SECONDS,
         most_bytes: int = CONSOLE_MOST_BYTES,
+        is_redacted: bool = True,
     ) -> None:
         self._head_left = head_bytes
         self._most_left = most_bytes - head_bytes
@@ -87,6 +90,7 @@ class Backlog:
         self._counter = Counter()
         self._screens: dict[str, Screen] = {}
         self._has_changes = False
+        self._redactors: dict[str, Redactor] | None = {} if is_redacted else None  # by source
         self.left_out = 0  # lines, for good
 
     @property
@@ -156,7 +160,16 @@ class Backlog:
         found = [line for screen in self._screens.values() for line in screen.take(now_ns, is_last=is_last)]
         self._has_changes = any(screen.has_changes for screen in self._screens.values())
         found.sort()
-        return found
+        return found if self._redactors is None else self._masked(found, self._redactors)
+
+    def _masked(self, lines: list[Line], redactors: dict[str, Redactor]) -> list[Line]:
+        for source in {line.source for line in lines}:
+            places = [at for at, line in enumerate(lines) if line.source == source]
+            redactor = redactors.setdefault(source, Redactor())
+            for at, text in zip(places, redactor.lines([lines[at].text for at in places]), strict=True):
+                if text != lines[at].text:
+                    lines[at] = lines[at]._replace(text=text)
+        return lines
 
     def _let_through(self, most_bytes: int) -> None:
         while len(self._tail) > 1 and self._tail_size > most_bytes:

@@ -91,7 +91,7 @@ class Drain:
     """Passes on, and writes down.
 
     Args:
-        orders: `streams` (the run's folder of streams), `parent` (the program's stream), `rank` (or null), `sources`
+        orders: `streams` (the run's folder of streams), `parent` (the program's stream), `rank` (or null), `redact` (mask secrets), `sources`
             (name, descriptor to read from, descriptor to pass on to), `control` (a descriptor to answer on).
     """
 
@@ -105,7 +105,7 @@ class Drain:
         self._selector = selectors.DefaultSelector()
         for source in self._sources:
             self._selector.register(source.reads, selectors.EVENT_READ, source)
-        self._backlog = Backlog()
+        self._backlog = Backlog(is_redacted=orders["redact"])
         self._clock = Clock()
         self._journal: Any = None
         self._is_over = False  # the run has ended: we only pass on

@@ -37,7 +37,7 @@ class Passing:
         self._queue: SimpleQueue[Piece] = SimpleQueue()
         self._waiting = 0  # characters in the queue, about: threads may race for it, and nothing hangs on it
         self._lost = 0
-        self._backlog = Backlog()
+        self._backlog = Backlog(is_redacted=getattr(run.settings, "redact", None) is not False)
         self._is_open = True
         self._wrapped = []
         for name in names:

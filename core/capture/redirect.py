@@ -111,6 +111,7 @@ class Redirected:
             "streams": str(self._run._journal.streams),
             "parent": self._run._journal.id,
             "rank": rank,
+            "redact": getattr(self._run.settings, "redact", None) is not False,
             "sources": [[taken.name, taken.reads, taken.true] for taken in self._taken],
             "control": self._theirs,
         }

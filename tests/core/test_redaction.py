@@ -6,6 +6,7 @@ import pytest
 
 from tracker.core.redaction import (
     MASK,
+    Redactor,
     is_secret_name,
     redact,
     redact_arguments,
@@ -359,3 +360,19 @@ def test_a_long_text_comes_to_an_end(unit: str) -> None:
 
     assert count == 0 or MASK in found
     assert (count == 0) == (found == text)
+
+
+def test_lines_that_come_bit_by_bit() -> None:
+    """A private key is one, however its lines arrive; what comes behind it is none of it."""
+    lines = ["before hunter2", *PEM.splitlines(), "password: hunter2", letters(40), "", "end"]
+    expected = redact("\n".join(lines)).split("\n")
+    for size in (1, 2, 3, 100):
+        redactor = Redactor()
+        found = [line for at in range(0, len(lines), size) for line in redactor.lines(lines[at : at + size])]
+
+        assert found == expected, size
+    endless = Redactor()
+    endless.lines(["-----BEGIN PRIVATE KEY-----"])
+    for _ in range(300):
+        endless.lines([letters(40)])
+    assert endless.lines([letters(40)]) == [letters(40)]

@@ -402,3 +402,33 @@ def test_it_can_be_turned_off(tmp_path: Path) -> None:
 
     assert done.stdout == b"True\nraw" or done.stdout == b"rawTrue\n"
     assert texts(tmp_path) == []
+
+
+@pytest.mark.parametrize("mode", ["auto", "wrap"])
+def test_secrets_are_shown_and_not_kept(tmp_path: Path, mode: str) -> None:
+    """In lines, in a private key of many lines, and in what an exception quotes."""
+    code = """
+    print("password: hunter2", flush=True)
+    print("-----BEGIN PRIVATE KEY-----", flush=True)
+    for _ in range(3):
+        print("MIIEvQIBADANBgkqhkiG9w0BAQEFAASCBKcwggSjAgEAAoIBAQC7", flush=True)
+        time.sleep(0.2)
+    print("-----END PRIVATE KEY-----", flush=True)
+    raise ValueError("no answer from https://me:hunter2@example.org/")
+    """
+    done = program(code, tmp_path, mode)
+    with tracker.Api(dir=tmp_path) as api:
+        (run,) = api.runs()
+        exit = run.details["exit"]
+
+    assert b"password: hunter2\n" in done.stdout
+    assert b"MIIEvQIBADANBgkqhkiG9w0BAQEFAASCBKcwggSjAgEAAoIBAQC7" in done.stdout
+    assert texts(tmp_path, "stdout") == [
+        "password: [redacted]",
+        "-----BEGIN PRIVATE KEY-----",
+        *["[redacted]"] * 3,
+        "-----END PRIVATE KEY-----",
+    ]
+    assert exit["reason"] == "ValueError: no answer from https://me:[redacted]@example.org/"
+    assert "hunter2" not in exit["traceback"]
+    assert not any("hunter2" in line.text for line in lines(tmp_path))
