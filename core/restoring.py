@@ -385,6 +385,8 @@ def _how_to_run(facts: Mapping[str, Any], manifest: Mapping[str, Any], folder: P
     if command:
         executable = str(facts.get("executable") or command[0])
         command[0] = executable if os.path.exists(executable) else "python"
+    if facts.get("notebook"):
+        command = ["jupyter", "notebook", "notebook.ipynb"] if _is_there(done.directory, "notebook.ipynb") else []
     done.command = command
     variables = facts.get("env")
     if isinstance(variables, Mapping):

@@ -143,6 +143,8 @@ class _Capture:
             "program": start.script,
             "module": start.module,
         }
+        if start.is_notebook:  # the command line is the kernel's
+            found = {"executable": start.executable, "cwd": start.folder, "notebook": True}
         return {name: value for name, value in found.items() if value is not None}
 
     def _packages(self) -> None:

@@ -388,6 +388,34 @@ def test_the_cells_of_a_notebook_are_kept(monkeypatch: pytest.MonkeyPatch, home:
     assert "program" not in found.metadata or not found.metadata["program"].endswith(".ipynb")
 
 
+def test_a_real_kernel_is_captured(tmp_path: Path) -> None:
+    """Cells as they were run, the one that finishes among them; the kernel's launcher is no script of the user's."""
+    manager = pytest.importorskip("jupyter_client.manager")
+    kernel, client = manager.start_new_kernel(kernel_name="python3")
+    settings = "settings={'silent': True, 'disable_git': True}"
+    cells = [
+        f"import tracker\nrun = tracker.init(project='p', id='nb', dir={str(tmp_path)!r}, {settings})",
+        "run.log({'a': 1})",
+        "run.finish()",
+    ]
+    try:
+        for cell in cells:
+            reply = client.execute_interactive(cell, timeout=60, output_hook=lambda message: None)
+            assert reply["content"]["status"] == "ok", reply
+    finally:
+        client.stop_channels()
+        kernel.shutdown_kernel(now=True)
+    found = Api(dir=tmp_path).run("p/nb")
+    book = json.loads(found.file("code/notebook.ipynb").read())
+    restored = restore(found, tmp_path / "again")
+
+    assert ["".join(cell["source"]) for cell in book["cells"]] == cells
+    assert [file.name for file in found.files() if "script" in file.name] == []
+    assert json.loads((tmp_path / "again" / "notebook.ipynb").read_text()) == book
+    assert (restored.missing, restored.command) == ([], ["jupyter", "notebook", "notebook.ipynb"])
+    assert found.metadata["notebook"] is True
+
+
 def test_a_killed_run_has_what_there_was_time_for(repository: Repository, home: Path) -> None:
     """Facts first: they are there though the process was killed outright."""
     repository.commit()
