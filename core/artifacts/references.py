@@ -90,6 +90,9 @@ def fetch(entry: Entry, target: Path) -> None:
             raise ChangedReference(f"{reference.uri} has {size:,} bytes, it had {reference.size:,} when it was logged.")
         if entry.digest and digest.hexdigest() != entry.digest:
             raise ChangedReference(f"{reference.uri} has other bytes than when it was logged.")
+        if not _is_held(reference):  # it was read in pieces: they are of one object where its marks are still the same
+            system, key = _system(reference.uri)
+            _compare(reference, _object(reference.uri, _info(system, key, reference.uri)))
         os.replace(draft, target)
     except OSError as error:
         if isinstance(error, (StorageError, TransportError)):
@@ -160,6 +163,12 @@ def _opened(reference: RemoteObject) -> Any:
         return system.open(key, "rb", **options)
     except FileNotFoundError as error:
         raise ChangedReference(f"{reference.uri} is not there any more.") from error
+
+
+def _is_held(reference: RemoteObject) -> bool:
+    """Answer whether what is read is one object, whatever is written to the address meanwhile."""
+    scheme = urlsplit(reference.uri).scheme.lower()
+    return scheme in ("file", "http", "https") or (reference.version is not None and scheme in _VERSIONED)
 
 
 # --- local files --------------------------------------------------------------------------
