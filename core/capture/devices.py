@@ -33,7 +33,7 @@ def own_devices(environ: Mapping[str, str], devices: Sequence[Device]) -> dict[s
     """Answer the devices that CUDA shows to this process, by name, with CUDA's number of each.
 
     The variable lists numbers, beginnings of UUIDs, or names of MIG instances; what is behind an entry that names
-    nothing is not seen, as with CUDA. Numbers are taken in the order of the bus, which is CUDA's own where all GPUs of
+    nothing (-1, `NoDevFiles`, nothing at all) is not seen, as with CUDA, and nothing is where one is named twice. Numbers are taken in the order of the bus, which is CUDA's own where all GPUs of
     a machine are alike, or `CUDA_DEVICE_ORDER=PCI_BUS_ID` is set.
 
     Source: CUDA C++ Programming Guide, environment variables; NVIDIA Multi-Instance GPU User Guide.
@@ -54,12 +54,14 @@ def own_devices(environ: Mapping[str, str], devices: Sequence[Device]) -> dict[s
         match = _named(entry.strip(), whole, devices)
         if match is None:
             break
+        if match in found:
+            return {}
         found.append(match)
     return _with_instances(found, devices)
 
 
 def _named(entry: str, whole: Sequence[Device], devices: Sequence[Device]) -> Device | None:
-    if entry.isdigit():
+    if entry.isdecimal():
         return next((device for device in whole if device.number == int(entry)), None)
     if entry.startswith("MIG-GPU-"):  # MIG-<UUID of the GPU>/<GPU instance>/<compute instance>
         parent, _, rest = entry[4:].partition("/")

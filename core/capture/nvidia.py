@@ -106,7 +106,8 @@ class Nvidia:
             self.gpus.append(gpu)
             self.gpus.extend(gpu.instances())
         own = own_devices(place.environ, [gpu.device for gpu in self.gpus])
-        has_more_ranks = local_size(place.environ) > len(own)  # then each rank sees its own; together they have all
+        # With more ranks than GPUs to see each rank sees its own, and together they have all; a rank that sees none has none.
+        has_more_ranks = bool(own) and local_size(place.environ) > len(own)
         for gpu in self.gpus:
             gpu.is_own = has_more_ranks or gpu.device.name in own
             gpu.cuda_index = own.get(gpu.device.name)

@@ -248,12 +248,35 @@ def test_ranks_that_see_one_gpu_each_have_all_of_them(monkeypatch: pytest.Monkey
     assert [gpu["is_own"] for gpu in probe.facts()["gpus"]] == [True, True]
 
 
+@pytest.mark.parametrize("visible", ["", " ", "-1", "-1,0", "NoDevFiles", "2", "none", "0,0"])
+@pytest.mark.parametrize("launched", [{}, {"LOCAL_WORLD_SIZE": "2"}])
+def test_a_process_without_gpus_has_none(
+    monkeypatch: pytest.MonkeyPatch, visible: str, launched: dict[str, str]
+) -> None:
+    """Nor its energy: they are charted, and somebody else's. Slurm says `NoDevFiles` to a step without GPUs."""
+    environ = {"CUDA_VISIBLE_DEVICES": visible, **launched}
+    _, probe = opened(monkeypatch, [data_centre_gpu(0), data_centre_gpu(1)], environ=environ)
+
+    found = probe.sample(0.0)
+    gpus = probe.facts()["gpus"]
+
+    assert [(gpu["is_own"], gpu["is_chosen"], "cuda_index" in gpu) for gpu in gpus] == [(False, False, False)] * 2
+    assert found["gpu.1.utilization"] == 50
+    assert "gpu.energy_kwh" not in found
+
+
 @pytest.mark.parametrize(
     ("visible", "expected"),
     [
         (None, {"gpu.0", "gpu.1", "gpu.1.mig.0", "gpu.1.mig.1"}),
         ("", set()),
         ("-1", set()),
+        ("NoDevFiles", set()),
+        ("-1,0", set()),
+        ("0,-1,1", {"gpu.0"}),
+        ("0,,1", {"gpu.0"}),
+        ("0,1,0", set()),
+        ("\u00b2", set()),
         ("0", {"gpu.0"}),
         ("1", {"gpu.1", "gpu.1.mig.0", "gpu.1.mig.1"}),
         ("0,7,1", {"gpu.0"}),
