@@ -380,16 +380,21 @@ class FolderBlobs:
     # --- cleaning -----------------------------------------------------------------------
 
     def clean(self) -> int:
-        """Remove what processes that are gone have left half written, and old arrivals; answer how many files."""
+        """Remove what is of no use any more; answer how many files.
+
+        That is what processes that are gone have left half written, and arrivals and damaged blobs of a week ago.
+        """
         count = 0
         host = whereabouts()
         oldest = time.time() - DRAFT_KEEP_SECONDS
-        for name in (_DRAFTS, _ARRIVING):
+        for name in (_DRAFTS, _ARRIVING, _DAMAGED):
             for entry in _entries(self.folder / name):
                 match = _DRAFT_NAME.fullmatch(entry.name.removesuffix(_PACKED))
                 with contextlib.suppress(OSError):
                     is_dead = match is not None and match["host"] == host and not is_alive(int(match["pid"]))
-                    if is_dead or entry.stat().st_mtime < oldest:
+                    found = entry.stat()
+                    # A damaged blob has its old time of writing; it was renamed when it was set aside.
+                    if is_dead or max(found.st_mtime, found.st_ctime if name == _DAMAGED else 0.0) < oldest:
                         os.unlink(entry.path)
                         count += 1
         return count

@@ -15,7 +15,7 @@ import pytest
 
 from tracker.core.blobs import FolderBlobs, digest_of
 from tracker.core.errors import DamagedBlob, OffsetError, StorageError
-from tracker.core.limits import TOUCH_INTERVAL_SECONDS
+from tracker.core.limits import DRAFT_KEEP_SECONDS, TOUCH_INTERVAL_SECONDS
 
 NOISE = random.Random(3).randbytes(300_000)
 TEXT = b"step,loss\n1,0.5\n" * 20_000
@@ -177,6 +177,23 @@ def test_what_dead_processes_left_is_cleaned(blobs: FolderBlobs) -> None:
     assert own.exists()
     assert not dead.exists()
     assert blobs.held(digest_of(NOISE)) == 5
+
+
+def test_what_was_set_aside_goes_after_a_week(blobs: FolderBlobs, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A damaged blob is kept for who wants to look into it, counted from when it was found, not written."""
+    digest = blobs.put(NOISE)
+    path, _ = blobs.stored(digest)
+    path.write_bytes(b"damaged")
+    os.utime(path, (0, 0))
+    with pytest.raises(DamagedBlob):
+        blobs.read(digest)
+    assert blobs.clean() == 0
+    assert files(blobs) == [digest]
+    in_a_week = time.time() + DRAFT_KEEP_SECONDS + 10
+    monkeypatch.setattr(time, "time", lambda: in_a_week)
+
+    assert blobs.clean() == 1
+    assert files(blobs) == []
 
 
 @pytest.mark.parametrize("many", [3, 40])
