@@ -175,6 +175,7 @@ def _on_exception(_kind: type[BaseException], error: BaseException, trace: Trace
         _end_all(_by_signal(state_of(error)))
         if isinstance(error, KeyboardInterrupt):
             _remember_interrupt()
+            atexit.register(_remember_interrupt)  # once more: other threads go on until then
 
 
 def _remember_interrupt() -> None:

@@ -121,6 +121,7 @@ class Git:
                 code = process.wait()
             finally:
                 watch.cancel()
+                watch.join(1.0)  # it ends at once; nobody shall find it among the threads later on
                 _kill(process)
                 process.stdout.close()  # type: ignore[union-attr]
                 self._process = None
