@@ -88,6 +88,8 @@ def keep_all(run: Run, drafts: Sequence[Draft], is_wanted: Callable[[], bool] = 
         if not is_wanted():
             return
         run._record(Kind.FILE, body)
+    if run._uploads is not None:  # the server hears of the names first: what it has never heard of, it need not keep
+        run._uploads.blobs("run", [body["digest"] for body in bodies])
 
 
 def named_file(time_ns: int, body: Mapping[str, Any]) -> NamedFile | None:

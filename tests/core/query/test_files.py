@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -140,3 +142,26 @@ def test_a_server_hands_files_out_as_bytes_only(folder: Path, tmp_path_factory: 
     assert answer.headers["x-content-type-options"] == "nosniff"
     assert again.status_code == 304
     assert missing == [404, 404, 404]
+
+
+def test_the_bytes_follow_a_run_to_its_server(tmp_path: Path) -> None:
+    """Once the run has finished they are there, and can be restored from."""
+    arguments = ["--mode", "server", "--folder", str(tmp_path / "team"), "--port", "0"]
+    process = subprocess.Popen(
+        [sys.executable, "-m", "tracker.server.run", *arguments], stdout=subprocess.PIPE, text=True
+    )
+    assert process.stdout is not None
+    try:
+        url = next(word for word in process.stdout.readline().split() if word.startswith("http"))
+        with tracker.init(project="p", id="sent", dir=tmp_path / "runs", settings={**QUIET, "base_url": url}) as run:
+            keep(run, "code/a.py", b"a = 1\n", "code")
+            keep(run, "large.bin", BINARY, "other")
+        with Api(base_url=url) as api:
+            found = api.run("p/sent")
+
+            assert found.file("code/a.py").read() == b"a = 1\n"
+            assert found.file("large.bin").read() == BINARY
+    finally:
+        process.terminate()
+        process.wait(10)
+        process.stdout.close()
