@@ -135,7 +135,7 @@ class _Capture:
 
         start = self._start
         mask = redact_arguments if self._is_redacted else list
-        found = {
+        found: dict[str, Any] = {
             "executable": start.executable or None,
             "args": mask(start.arguments),
             "command": mask(start.command),

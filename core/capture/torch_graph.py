@@ -202,7 +202,7 @@ def _kind(module: nn.Module) -> str:
 
 def _of_convolution(module: Any, _inputs: Any, output: Tensor) -> int:
     per_value: int = (module.in_channels // module.groups) * math.prod(module.kernel_size)
-    return 2 * output.numel() * per_value
+    return 2 * int(output.numel()) * per_value
 
 
 def _of_transposed(module: Any, inputs: Any, _output: Tensor) -> int:
