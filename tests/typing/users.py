@@ -33,6 +33,23 @@ def with_media(array: Any, figure: Any) -> None:
         print(image.step, image.caption, len(data))
 
 
+def with_artifacts(path: Path) -> None:
+    with tracker.init(project="typed") as run:
+        artifact = tracker.Artifact("data", type="dataset", metadata={"rows": 3})
+        artifact.add_file(path)
+        artifact.add_dir(str(path), name="below")
+        with artifact.new_file("notes.txt") as file:
+            file.write("text")
+        run.log_artifact(artifact, aliases=["best"]).wait(timeout=60)
+        version: str = artifact.version
+        used: tracker.Artifact = run.use_artifact("data:latest", type="dataset")
+        folder: str = used.download()
+        model: str = run.use_model("net:best")
+        print(version, folder, model, [file.path for file in used.files()])
+    for one in tracker.Api().artifacts("dataset", "typed/data"):
+        print(one.qualified_name, [other.id for other in one.used_by()])
+
+
 def at_module_level() -> None:
     tracker.init(project="typed")
     tracker.log({"loss": 0.5}, step=3, commit=True)
