@@ -10,7 +10,6 @@ import os
 import queue
 import threading
 from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
 from typing import NamedTuple
 
 from ..blobs import FolderBlobs, new_digest
@@ -23,6 +22,7 @@ from ..limits import (
     STORE_THREADS,
 )
 from .manifest import Part
+from .workers import Workers
 
 _SPREAD = 4  # between the shortest, the average and the longest piece
 
@@ -50,7 +50,7 @@ class Cutting:
     def __init__(self, blobs: FolderBlobs, read: Callable[[int], None]) -> None:
         self._blobs = blobs
         self._read = read
-        self._threads = ThreadPoolExecutor(min(STORE_THREADS, os.cpu_count() or 1), "tracker-pieces")
+        self._threads = Workers(min(STORE_THREADS, os.cpu_count() or 1), "tracker-pieces")
         self._buffers: queue.SimpleQueue[_Buffer] = queue.SimpleQueue()
         self._made = 0
         self._room = threading.Semaphore(READ_BUFFERS)  # for what is put as it is
@@ -114,13 +114,13 @@ class Cutting:
         Raises:
             OSError: Something could not be.
         """
-        self._threads.shutdown(wait=True)
+        self._threads.finish()
         self._raise()
 
     def give_up(self) -> None:
         """Return when no thread is at work any more; what is waiting is dropped."""
         self._error = self._error or InterruptedError("given up.")
-        self._threads.shutdown(wait=True, cancel_futures=True)
+        self._threads.finish()  # what is waiting finds the error, and does nothing
 
     def _keep(self, buffer: _Buffer, piece: memoryview, found: Cut) -> None:
         found.lengths.append(len(piece))

@@ -347,6 +347,49 @@ def test_what_was_logged_before_a_kill_is_completed_by_the_next_process(
     assert snapshots(root) == []
 
 
+@pytest.mark.parametrize("end", ["", "raise KeyError", "import sys; sys.exit(3)"])
+def test_a_script_that_just_ends_has_stored_its_artifacts(root: Path, tmp_path: Path, end: str) -> None:
+    """Without `run.finish()` they are stored at exit, when the interpreter takes no new work for its thread pools."""
+    code = f"""
+import os, tracker
+run = tracker.init(project="digits", id="r1", settings={{"silent": True}})
+for name in ("one", "two"):
+    artifact = tracker.Artifact(name, type="model")
+    for number in range(3):
+        with artifact.new_file(f"w{{number}}.bin", "wb") as file:
+            file.write(os.urandom(4_000_000))
+    run.log_artifact(artifact)
+{end}
+"""
+    subprocess.run([sys.executable, "-c", code], check=False, cwd=tmp_path, stderr=subprocess.DEVNULL)
+
+    place = local_place(root)
+    for name in ("one", "two"):
+        version = place.find(f"digits/{name}")
+        assert version.size == 12_000_000
+        assert place.store.missing(place.manifest(version).blobs()) == []
+    assert snapshots(root) == []
+    assert [body["name"] for body in edges(root)] == ["one", "two"]
+
+
+def test_where_no_thread_can_be_begun_the_work_is_done_all_the_same(
+    run: tracker.Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As at the exit of Python 3.12 and later."""
+    data = os.urandom(9_000_000)
+    (tmp_path / "big").write_bytes(data)
+
+    def start(_thread: threading.Thread) -> None:
+        raise RuntimeError("can't create new thread at interpreter shutdown")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(threading.Thread, "start", start)
+        artifact = run.log_artifact(tmp_path / "big", name="net")
+        assert artifact.state == "COMMITTED"
+
+    assert Path(artifact.download("out"), "big").read_bytes() == data
+
+
 def test_the_next_run_completes_what_was_left(root: Path, tmp_path: Path) -> None:
     code = (
         "import os, tracker; import tracker.core.artifacts.logging as l; l.RunArtifacts._has_thread = lambda s: True;"
