@@ -53,9 +53,10 @@ class Complaints:
 
 def tell(sentence: str, *, is_silent: bool = False, level: int = INFO) -> None:
     """Say a sentence through the `tracker` logger where it has handlers, else on stderr."""
-    logging = sys.modules.get("logging")
-    if logging is not None:
-        logger = logging.getLogger("tracker")
+    # Another thread may be loading it at this very moment: then it is half there.
+    get_logger = getattr(sys.modules.get("logging"), "getLogger", None)
+    if get_logger is not None:
+        logger = get_logger("tracker")
         if logger.hasHandlers() and logger.isEnabledFor(level):
             logger.log(level, "%s", sentence)
             return

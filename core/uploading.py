@@ -40,6 +40,7 @@ _LAST_WAIT_SECONDS = 0.2  # for the threads to let their connections go
 _OTHER_BYTES = 422  # the server was sent what its digest does not name
 _TOO_LARGE = 413
 _FEW_DIGESTS = 100
+_FEW_NEW = 3
 _ENDED = "the run has ended; `tracker sync` sends it."
 
 
@@ -165,13 +166,21 @@ class Uploading:
 
     # --- what is asked of it -------------------------------------------------------------
 
-    def add(self, place: Batch, digests: Iterable[str], then: Callable[[], object] | None = None) -> None:
+    def add(
+        self,
+        place: Batch,
+        digests: Iterable[str],
+        then: Callable[[], object] | None = None,
+        *,
+        are_new: bool = False,
+    ) -> None:
         """Send blobs, if the server lacks them. Returns at once.
 
         Args:
             place: Where they are, and where they go.
             digests: Which; what is on its way already is passed over.
             then: Called when nothing more is to be done for any of them.
+            are_new: They were just made: the server surely lacks them, and a few are sent without asking first.
         """
         self._own()
         wanted = dict.fromkeys(digests)
@@ -186,7 +195,7 @@ class Uploading:
             new = [digest for digest in wanted if (place.path, digest) not in self._pending]
             for digest in new:
                 self._pending[place.path, digest] = place
-            if place.path is not None and len(new) < 3:  # new ones of a run: the question costs as much as the bytes
+            if are_new and len(new) < _FEW_NEW:
                 self._queues[0].extend(_Send(place, digest) for digest in new)
             else:
                 self._ask(place, new)

@@ -123,7 +123,8 @@ class Uploads:
             return
         if scope == "run" and self._noted_by != os.getpid():
             self._write_note()
-        self._uploading.add(self._own if scope == "run" else self._shared, wanted)
+        is_own = scope == "run"
+        self._uploading.add(self._own if is_own else self._shared, wanted, are_new=is_own)
 
     def claim(self, draft: Draft, token: str) -> Future[Version]:
         """Claim a version on the server, once its blobs are there. Returns at once.

@@ -185,7 +185,7 @@ class FaultProxy:
                 server.sendall(head + body)
                 if not reads:
                     return None
-                answer = _read_message(server)
+                answer = _read_message(server, has_body=not head.startswith(b"HEAD "))
         except OSError:
             return None
         if answer is not None:
@@ -203,7 +203,7 @@ class FaultProxy:
             self._changed.wait_for(lambda: claim() or self._is_closed, timeout=600)
 
 
-def _read_message(sock: socket.socket) -> tuple[bytes, bytes] | None:
+def _read_message(sock: socket.socket, *, has_body: bool = True) -> tuple[bytes, bytes] | None:
     """Read one message of a known length: its head with the empty line, and its body."""
     data = b""
     while b"\r\n\r\n" not in data:
@@ -213,7 +213,7 @@ def _read_message(sock: socket.socket) -> tuple[bytes, bytes] | None:
         data += piece
     head, _, body = data.partition(b"\r\n\r\n")
     found = re.search(rb"(?i)\r\ncontent-length: *(\d+)", head)
-    length = int(found[1]) if found else 0
+    length = int(found[1]) if found and has_body else 0
     parts, size = [body], len(body)
     while size < length:
         piece = sock.recv(min(1 << 20, length - size))

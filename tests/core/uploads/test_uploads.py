@@ -334,7 +334,7 @@ def test_what_is_no_answer_of_ours_is_no_acknowledgement(tmp_path: Path, status:
     with Odd(lambda *_: next(faults, None)) as odd:
         uploading = Uploading(Connection(odd.url), say=lambda _sentence: None, is_silent=True)
         uploading.hurry()
-        uploading.add(Batch(own, path), [own.put(b"bytes")])
+        uploading.add(Batch(own, path), [own.put(b"bytes")], are_new=True)
         unsent = uploading.finish(STALL_SECONDS)
         odd.shutdown()
 
