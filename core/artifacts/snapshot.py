@@ -54,7 +54,7 @@ class Held(msgspec.Struct, array_like=True):
         source: The path on disk, as the user knows it.
         size: Bytes.
         at: Where in the file of small ones; -1: the bytes are a file of their own.
-        number: Names that file in the snapshot's folder.
+        number: Names that file in the snapshot's folder; -1: it stays where it is, `source`, which is absolute then.
         inode, mtime_ns: Of a linked file, to be looked at again; 0 of a copy, which nobody else can write.
         is_executable: Whether its owner may execute it.
     """
@@ -75,8 +75,11 @@ class Held(msgspec.Struct, array_like=True):
 
     def is_same(self, found: os.stat_result) -> bool:
         """Answer whether nobody has written the bytes since, by what `fstat` says of them."""
-        # Another inode than the linked one is a clone that was made of it.
-        return not self.is_linked or found.st_ino != self.inode or self._mark == (found.st_size, found.st_mtime_ns)
+        if not self.is_linked:
+            return True
+        if found.st_ino != self.inode:
+            return self.number >= 0  # a clone that was made of the link; of the user's own file, another one
+        return self._mark == (found.st_size, found.st_mtime_ns)
 
     @property
     def _mark(self) -> tuple[int, int]:
@@ -158,7 +161,8 @@ class Snapshot:
         Args:
             logical: Its path within the artifact.
             source: Where it is.
-            policy: `mutable`, or `immutable` where the caller promises that nobody writes it any more.
+            policy: `mutable`, or `immutable` where the caller promises that nobody writes or removes it until it is
+                stored: where it cannot be linked it is read from where it is then, and not copied at once.
 
         Raises:
             UsageError: It is no file, the path cannot be kept, or there is no such policy.
@@ -287,7 +291,7 @@ class Snapshot:
     def clone_linked(self) -> None:
         """Turn links into clones, where the file system makes them; this waits until the disk has the files."""
         for held in self.files:
-            if held.is_linked and CLONES.can(self._device, self._device):
+            if held.is_linked and held.number >= 0 and CLONES.can(self._device, self._device):
                 self._clone_linked(held)
 
     def touch(self) -> None:
@@ -318,7 +322,9 @@ class Snapshot:
 
     def place(self, held: Held) -> Path:
         """Answer the file in this snapshot's folder that has the bytes."""
-        return self.folder / (_SMALL if held.at >= 0 else str(held.number))
+        if held.at >= 0:
+            return self.folder / _SMALL
+        return self.folder / str(held.number) if held.number >= 0 else Path(held.source)
 
     # --- inside -------------------------------------------------------------------------
 
@@ -331,7 +337,7 @@ class Snapshot:
     def _let_go(self, files: list[Held], entries: list[Entry]) -> None:
         for held in files:
             self._paths.discard(held.logical)
-            if held.at < 0:
+            if held.at < 0 <= held.number:
                 self.place(held).unlink(missing_ok=True)
         for entry in entries:
             self._paths.discard(entry.path)
@@ -409,7 +415,11 @@ class Snapshot:
                 return
         else:
             refusal = self._link(held, target)
-            if refusal and not self._copy(held, fd, refusal):
+            if refusal and policy == "immutable":  # who promises that does not want a terabyte copied
+                held.number = -1
+                held.source = os.path.realpath(held.source)
+                held.inode, held.mtime_ns, held.size = mark.inode, mark.mtime_ns, mark.size
+            elif refusal and not self._copy(held, fd, refusal):
                 return
         self.files.append(held)
 
@@ -420,7 +430,7 @@ class Snapshot:
             os.link(os.path.realpath(held.source), target)
         except OSError as error:
             where = self.folder.parent.parent.parent
-            return f"it cannot be linked into {where} ({error.strerror}); have both on one disk (TRACKER_DIR)"
+            return f"it cannot be linked into {where} ({error.strerror}); have both on one disk (TRACKER_DIR), or add it with policy='immutable'"
         found = os.lstat(target)
         if not stat.S_ISREG(found.st_mode):  # put in its place this very moment
             os.unlink(target)

@@ -94,7 +94,13 @@ class _Storing:
         return Manifest([*self._snapshot.entries, *self._small.entries(), *self._entries()])
 
     def _keep(self, held: Held) -> None:
-        fd = os.open(self._snapshot.place(held), READING)
+        try:
+            fd = os.open(self._snapshot.place(held), READING)
+        except FileNotFoundError:
+            if held.number >= 0:
+                raise
+            self._note_changed(held)  # the user's own, removed in spite of the promise
+            return
         try:
             if held.is_same(os.fstat(fd)):
                 if held.size < SMALL_FILE_BYTES:
@@ -134,7 +140,10 @@ class _Storing:
                 time.sleep(0)  # let the training thread have its turn
 
     def _look(self, held: Held) -> None:
-        if held.is_linked and not held.is_same(os.stat(self._snapshot.place(held))):
+        try:
+            if held.is_linked and not held.is_same(os.stat(self._snapshot.place(held))):
+                self._note_changed(held)
+        except FileNotFoundError:
             self._note_changed(held)
 
     def _note_changed(self, held: Held) -> None:

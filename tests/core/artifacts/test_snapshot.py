@@ -275,6 +275,28 @@ def test_where_no_link_can_be_made_files_are_copied(
     assert kept(blobs, snapshot) == OLD
 
 
+@pytest.mark.parametrize("change", [None, _delete, _replace, *HARMS])
+def test_an_immutable_file_that_cannot_be_linked_is_read_where_it_is(
+    blobs: FolderBlobs, checkpoint: Path, monkeypatch: pytest.MonkeyPatch, change: Callable[[Path], None] | None
+) -> None:
+    """Nothing is copied at once; a promise that was not kept is told, and letting go of it leaves the user's file."""
+    monkeypatch.setattr(os, "link", lambda *_: (_ for _ in ()).throw(OSError(18, "Invalid cross-device link")))
+    monkeypatch.chdir(checkpoint.parent)
+    snapshot = taken(blobs, Path("last.ckpt"), policy="immutable")
+    monkeypatch.chdir("/")
+    assert snapshot.notes == []
+    assert [path.name for path in snapshot.folder.iterdir()] == ["list"]
+    if change is None:
+        assert kept(blobs, snapshot) == OLD
+        snapshot.remove("last.ckpt")
+        snapshot.discard()
+        assert checkpoint.read_bytes() == OLD
+    else:
+        change(checkpoint)
+        with pytest.raises(ChangedError, match=r"last\.ckpt"):
+            store(snapshot, blobs)
+
+
 def test_a_real_other_disk(blobs: FolderBlobs, tmp_path: Path) -> None:
     shared = Path("/dev/shm")
     if not shared.is_dir() or shared.stat().st_dev == tmp_path.stat().st_dev:
