@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import ctypes
 import json
+import os
+import threading
 from array import array
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
@@ -49,11 +52,23 @@ def write_files(snapshot: TableSnapshot, target: Callable[[], Path], blobs: Blob
         blobs: Takes the bytes of the media in its cells.
     """
     step = max(1, int(TABLE_FILE_BYTES / max(_row_bytes(snapshot), 1)))
-    with connection() as writing:
-        for start in range(0, max(snapshot.rows, 1), step):
-            path = target()
-            write_rows(writing, snapshot, path, blobs, start, min(start + step, snapshot.rows))
-            yield path
+    for start in range(0, max(snapshot.rows, 1), step):
+        path = target()
+        write_rows(_writing(), snapshot, path, blobs, start, min(start + step, snapshot.rows))
+        yield path
+
+
+_kept = threading.local()
+
+
+def _writing() -> duckdb.DuckDBPyConnection:
+    """Answer this thread's DuckDB: opening one takes longer than writing some rows. A forked child has its own."""
+    if getattr(_kept, "pid", None) != os.getpid():
+        _kept.connection, _kept.pid = connection(), os.getpid()
+        # A child that is forked later must not tear it down: its destructor would wait for threads that are not there.
+        ctypes.pythonapi.Py_IncRef(ctypes.py_object(_kept.connection))
+    found: duckdb.DuckDBPyConnection = _kept.connection
+    return found
 
 
 def write_rows(
