@@ -22,6 +22,7 @@ def sync(folders: tuple[Path, ...], url: str | None, follow: bool, as_json: bool
     """Send runs that were written offline, or could not be sent, to the server.
 
     FOLDER is the folder of all runs, of a project, or of one run; without one, all runs of this machine are sent.
+    Rows, media and files of the runs are sent, and the versions of artifacts that they made or read.
     What the server has already is not sent again: running it twice, or on two machines, is harmless. Runs may still be
     being written. The exit code is 1 where something is left.
 
