@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import os
+import shutil
 import socket
+import subprocess
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
@@ -13,7 +16,7 @@ from tracker.core.blobs import FolderBlobs, digest_of
 from tracker.core.blobs.packing import zstd
 from tracker.core.paths import RunPath, blobs_folder, run_blobs
 
-from .helpers import Server, until, write_run
+from .helpers import Server, frames_of, start_server, until, write_run
 
 BYTES = {"content-type": "application/octet-stream"}
 SHARED = "/api/v1/blobs"
@@ -379,3 +382,60 @@ def test_the_blobs_of_a_run_go_with_it(tmp_path: Path) -> None:
     assert not stores.run_blobs.of(one).has(digest)
     assert stores.run_blobs.of(two).has(digest)
     assert not [name for name in os.listdir(tmp_path / "runblobs" / "local" / "demo") if name == "one"]
+
+
+@pytest.mark.fault
+def test_a_full_disk_is_507_and_nothing_half_is_seen(tmp_path: Path) -> None:
+    """On a file system of its own; skipped where none can be mounted. What was held is gone on with when there is room."""
+    store = tmp_path / "store"
+    store.mkdir()
+    mounted = shutil.which("mount") and subprocess.run(
+        ["mount", "-t", "tmpfs", "-o", "size=8m", "tmpfs", str(store)], capture_output=True
+    )
+    if not mounted or mounted.returncode:
+        pytest.skip("no file system can be mounted here")
+    server = None
+    try:
+        server = start_server(tmp_path / "log", "server", folder=store)
+        data = some_bytes(5_000_000, 14)
+        url = f"{SHARED}/{digest_of(data)}"
+        assert put(server, SHARED, data, 0, 1 << 20)[0] == 200
+        with suppress(OSError), (store / "ballast").open("wb") as ballast:
+            while True:
+                ballast.write(bytes(4096))
+                ballast.flush()
+        refused = put(server, SHARED, data, 1 << 20)
+        text = b"".join(b"%d\n" % number for number in range(1_000_000))
+        packed = server.client.put(
+            f"{OWN}/{digest_of(text)}",
+            params={"size": len(text)},
+            content=zstd.compress(text),
+            headers={**BYTES, "content-encoding": "zstd"},
+        )
+        seen = [server.client.get(address).status_code for address in (url, f"{OWN}/{digest_of(text)}")]
+        held = int(server.client.head(url).headers["tracker-held"])
+        (store / "ballast").unlink()
+        accepted = put(server, SHARED, data, held)
+
+        assert (refused[0], packed.status_code) == (507, 507)
+        assert "full" in str(refused[1])
+        assert seen == [404, 404]
+        assert held >= 1 << 20
+        assert accepted == (200, {"held": len(data), "complete": True})
+        assert server.client.get(url).content == data
+    finally:
+        if server is not None:
+            server.stop()
+        subprocess.run(["umount", str(store)], check=False)
+
+
+def test_the_trash_keeps_a_runs_bytes(team: Server, tmp_path: Path) -> None:
+    path = write_run(tmp_path, "binned")
+    stream, body, _ = frames_of(path.folder(tmp_path))
+    team.send(path, stream, body)
+    place = "/api/v1/runs/local/demo/binned"
+    put(team, f"{place}/blobs", b"kept")
+    team.client.delete(place)
+    team.client.post(f"{place}/restore")
+
+    assert team.client.get(f"{place}/blobs/{digest_of(b'kept')}").content == b"kept"
