@@ -402,6 +402,8 @@ def test_a_notebook_is_known_by_its_kernel(monkeypatch: pytest.MonkeyPatch) -> N
     import types
 
     shell = types.ModuleType("IPython")
+    for name in [name for name in sys.modules if name.partition(".")[0] in ("IPython", "ipykernel")]:
+        monkeypatch.delitem(sys.modules, name)
     assert not exits.in_notebook()
     monkeypatch.setitem(sys.modules, "IPython", shell)
     shell.get_ipython = lambda: object()  # type: ignore[attr-defined]
