@@ -447,11 +447,11 @@ class RunArtifacts:
             self._wait(stall, timeout)
         self._is_over = True
         self._stop.set()
-        if not stall:  # the process is dying: what is on disk stays there
-            return
-        with self._changed:
-            left = len(self._queue)
-            self._changed.notify_all()
+        left = len(self._queue)
+        if stall > 0:  # else the process is dying, perhaps within a handler that must not wait for a lock
+            with self._changed:
+                left = len(self._queue)
+                self._changed.notify_all()
         if left:
             self._run._complaints.say(
                 f"{left} artifacts are not stored yet. The next run on this machine completes them, or: tracker sync"

@@ -551,6 +551,22 @@ def test_finish_gives_up_where_nothing_moves_and_says_so(
     assert [local_place(root).find(f"digits/{name}").version for name in "ab"] == [0, 0]
 
 
+def test_a_killed_run_says_what_is_left_and_waits_for_nothing(root: Path, tmp_path: Path) -> None:
+    code = (
+        "import os, signal, threading, tracker; import tracker.core.artifacts.completing as c;"
+        "c.store = lambda *a, **k: threading.Event().wait();"
+        "run = tracker.init(project='digits', id='r1'); run.log_artifact(__import__('sys').argv[1], name='net');"
+        "os.kill(os.getpid(), signal.SIGTERM); threading.Event().wait()"
+    )
+    (tmp_path / "a").write_text("1")
+    done = subprocess.run([sys.executable, "-c", code, tmp_path / "a"], capture_output=True, text=True, timeout=60)
+
+    assert done.returncode == -signal.SIGTERM
+    assert "1 artifacts are not stored yet" in done.stderr
+    assert complete_left(root) == 1
+    assert local_place(root).find("digits/net").run == "local/digits/r1"
+
+
 def test_disabled_runs_take_everything_and_keep_nothing(home: Path, tmp_path: Path) -> None:
     with tracker.init(mode="disabled") as run:
         artifact = tracker.Artifact("data", type="dataset")
