@@ -3,6 +3,9 @@
 What a GPU, a driver or a container does not offer is asked once and never again. A GPU that has fallen off the bus is
 told once (`gpu.3.lost`), the others go on.
 
+Every call costs about 0.1 ms of processor time, whatever it asks for; some cost more (`docs/capture.md` has the figures).
+So what has fields is asked together, what changes slowly is asked now and then, and what is dear seldom.
+
 Source of codes, bits and units: NVIDIA, NVML API Reference Guide.
 """
 
@@ -12,11 +15,13 @@ import glob
 import os
 import sys
 from collections.abc import Callable
+from functools import partial
 from importlib import import_module
 from typing import Any
 
 from ..limits import SAMPLE_INTERVAL_SECONDS, SELDOM_SAMPLE_SECONDS, SLOW_SAMPLE_SECONDS
 from .devices import Device, is_chosen, own_devices
+from .energy import Energy
 from .host import process_tree
 from .nodes import local_size
 from .probe import Place, Probe, Rates, Values
@@ -28,8 +33,9 @@ _NEVER = (2, 3, 4, 6, 13, 25, 26, 28)
 _MOST_FAILURES = 5  # in a row, of any other kind
 _THERMAL_BITS = 0x20 | 0x40  # slowed down by software and by hardware, for heat
 _POWER_BITS = 0x04 | 0x80  # the power cap, and the power brake
-_MILLIJOULES_PER_KWH = 3.6e9
 _ALL_LINKS = 0xFFFFFFFF  # scope of an NVLink field: the sum over the links
+_MEMORY_TEMPERATURE, _LINKS_SENT, _LINKS_RECEIVED = (82, 0), (138, _ALL_LINKS), (139, _ALL_LINKS)  # fields and scopes
+_POWER_AVERAGE = (185, 0)  # over a second, as `nvmlDeviceGetPowerUsage` has it since Ampere; of the GPU, not its module
 _SIGNS = (
     "/proc/driver/nvidia/version",
     "/dev/nvidiactl",
@@ -115,8 +121,23 @@ class Nvidia:
         self._own_pids: set[int] = {place.pid}
         self._pids_due = float("-inf")
 
+    @property
+    def energy_kwh(self) -> float | None:
+        """The energy of the run's devices since it began."""
+        known = [kwh for gpu in self.gpus if gpu.is_own and (kwh := gpu.energy.kwh) is not None]
+        return sum(known) if known else None
+
     def sample(self, now: float) -> Values:
         """Answer what all devices tell now."""
+        return self._sample(now)
+
+    def sample_last(self, now: float) -> Values:
+        """Answer the same at the end of the run: its energy is counted, and nothing is asked that makes it wait."""
+        for gpu in self.gpus:
+            gpu.hurry()
+        return self._sample(now)
+
+    def _sample(self, now: float) -> Values:
         found: Values = {}
         if self._is_first:
             self._is_first = False
@@ -128,7 +149,7 @@ class Nvidia:
         for gpu in self.gpus:
             if not gpu.is_lost:
                 self._sample_one(gpu, found, now)
-        energy = [gpu.energy_kwh for gpu in self.gpus if gpu.is_own and gpu.energy_kwh is not None]
+        energy = [kwh for gpu in self.gpus if gpu.is_own and (kwh := gpu.energy.shown_kwh(now)) is not None]
         if energy:
             found["gpu.energy_kwh"] = sum(energy)
         return found
@@ -179,6 +200,9 @@ class Nvidia:
                     failed = [*(failed or ()), reading]
         if failed:
             gpu.readings = [reading for reading in gpu.readings if reading not in failed]
+        energy = gpu.energy.shown_kwh(now)
+        if energy is not None:
+            found[f"{gpu.device.name}.energy_kwh"] = energy
 
 
 class _Gpu:
@@ -197,9 +221,7 @@ class _Gpu:
         self.owner, self.handle = owner, handle
         self.is_own = self.is_lost = False
         self.cuda_index: int | None = None
-        self.energy_kwh: float | None = None
-        self._energy_at: float | None = None  # the counter when the run began
-        self._power: tuple[float, float] | None = None  # watts and when, where there is no counter
+        self.energy = Energy()
         self._rates = Rates()
         self._tells_reserved = True
         uuid = str(nvml.nvmlDeviceGetUUID(handle))
@@ -215,7 +237,14 @@ class _Gpu:
         n = f"{name}."
         self._n = n
         seldom, slow = SELDOM_SAMPLE_SECONDS, SLOW_SAMPLE_SECONDS
-        self._dear = _Reading(self._pcie, slow)
+        self._fields: dict[tuple[int, int], Callable[[float, Values, float], None]] = {
+            _POWER_AVERAGE: self._see_power,
+            _LINKS_SENT: partial(self._see_links, "sent"),
+            _LINKS_RECEIVED: partial(self._see_links, "received"),
+            _MEMORY_TEMPERATURE: self._see_memory_temperature,
+        }
+        self._counter = _Reading(self._energy, seldom)
+        self._long = _Reading(self._pcie, seldom)
         self.readings = [
             _Reading(self._utilization),
             _Reading(self._memory),
@@ -224,20 +253,18 @@ class _Gpu:
         if parent:  # an instance has memory and processes of its own; all else is the GPU's
             return
         self.readings += [
-            _Reading(self._temperature),
-            _Reading(self._watts),
-            _Reading(self._energy),
-            _Reading(self._sm_clock),
-            _Reading(self._memory_clock),
-            _Reading(self._throttling),
-            _Reading(self._links),
-            self._dear,
-            _Reading(self._encoder, slow),
-            _Reading(self._decoder, slow),
+            _Reading(self._many),
+            _Reading(self._temperature, slow),
+            _Reading(self._sm_clock, slow),
+            _Reading(self._memory_clock, slow),
+            _Reading(self._throttling, slow),
             _Reading(self._fan, slow),
-            _Reading(self._memory_temperature, slow),
+            _Reading(self._encoder, seldom),
+            _Reading(self._decoder, seldom),
             _Reading(self._corrected, seldom),
             _Reading(self._uncorrected, seldom),
+            self._counter,
+            self._long,
         ]
 
     def instances(self) -> list[_Gpu]:
@@ -255,8 +282,18 @@ class _Gpu:
         return found
 
     def stagger(self, now: float) -> None:
-        """Have the one question that takes long asked of one GPU after the other: eight at once take a third of a second."""
-        self._dear.due = now + SAMPLE_INTERVAL_SECONDS * self.device.number
+        """Have the one question that takes long asked of one GPU after the other: eight at once take a third of a second.
+
+        Not of the first one at once, either: a run that is over in a moment would have to wait for it.
+        """
+        places = int(SELDOM_SAMPLE_SECONDS / SAMPLE_INTERVAL_SECONDS)
+        self._long.due = now + SAMPLE_INTERVAL_SECONDS * (1 + self.device.number % places)
+
+    def hurry(self) -> None:
+        """Have the energy of the run counted once more, and nothing asked that takes long: the run ends."""
+        self._long.due = float("inf")
+        if self.is_own:
+            self._counter.due = float("-inf")
 
     def facts(self) -> dict[str, Any]:
         """Answer what it is."""
@@ -302,30 +339,52 @@ class _Gpu:
         nvml = self.owner._nvml
         found[self._n + "temperature_celsius"] = nvml.nvmlDeviceGetTemperature(self.handle, 0)
 
-    def _memory_temperature(self, found: Values, _now: float) -> None:
-        (celsius,) = self._fields(self.owner._nvml.NVML_FI_DEV_MEMORY_TEMP)
-        if celsius:  # 0 where the memory has no sensor
-            found[self._n + "memory_temperature_celsius"] = celsius
+    def _many(self, found: Values, now: float) -> None:
+        """Ask for all fields in one call: it costs as much as a call for one of them."""
+        nvml = self.owner._nvml
+        try:
+            answers = nvml.nvmlDeviceGetFieldValues(self.handle, list(self._fields))
+        except (nvml.NVMLError, AttributeError) as error:
+            if getattr(error, "value", 13) in _NEVER:
+                self._do_without(*self._fields)
+            raise
+        for (name, see), answer in zip(tuple(self._fields.items()), answers, strict=True):
+            if answer.nvmlReturn in _LOST:
+                raise nvml.NVMLError(answer.nvmlReturn)
+            if answer.nvmlReturn in _NEVER:
+                self._do_without(name)
+            elif not answer.nvmlReturn:
+                see(_value(answer), found, now)
 
-    def _watts(self, found: Values, now: float) -> None:
-        watts = self.owner._nvml.nvmlDeviceGetPowerUsage(self.handle) / 1000
+    def _do_without(self, *names: tuple[int, int]) -> None:
+        for name in names:
+            del self._fields[name]
+            if name == _POWER_AVERAGE:  # a driver before R530: there is an older way of asking
+                self.readings.append(_Reading(self._power))
+        if not self._fields:
+            self.readings = [reading for reading in self.readings if reading.read != self._many]
+
+    def _power(self, found: Values, now: float) -> None:
+        self._see_power(self.owner._nvml.nvmlDeviceGetPowerUsage(self.handle), found, now)
+
+    def _see_power(self, milliwatts: float, found: Values, now: float) -> None:
+        watts = milliwatts / 1000
         found[self._n + "power_watts"] = watts
         if self._limit_watts:
             found[self._n + "power_percent"] = round(100.0 * watts / self._limit_watts, 2)
-        if self._energy_at is None:  # no counter (or not yet): the sum of the samples
-            if self._power is not None:
-                before, then = self._power
-                joules = (before + watts) / 2 * (now - then)
-                self.energy_kwh = (self.energy_kwh or 0.0) + 1000 * joules / _MILLIJOULES_PER_KWH
-                found[self._n + "energy_kwh"] = self.energy_kwh
-            self._power = (watts, now)
+        self.energy.see_power(watts, now)
 
-    def _energy(self, found: Values, _now: float) -> None:
-        counter = float(self.owner._nvml.nvmlDeviceGetTotalEnergyConsumption(self.handle))
-        if self._energy_at is None or counter < self._energy_at:  # the driver was loaded anew
-            self._energy_at = counter - (self.energy_kwh or 0.0) * _MILLIJOULES_PER_KWH
-        self.energy_kwh = (counter - self._energy_at) / _MILLIJOULES_PER_KWH
-        found[self._n + "energy_kwh"] = self.energy_kwh
+    def _see_links(self, direction: str, kibibytes: float, found: Values, now: float) -> None:
+        rate = self._rates.of(direction, kibibytes * 1024, now)
+        if rate is not None:
+            found[f"{self._n}nvlink_{direction}_bytes_per_second"] = round(rate)
+
+    def _see_memory_temperature(self, celsius: float, found: Values, _now: float) -> None:
+        if celsius:  # 0 where the memory has no sensor
+            found[self._n + "memory_temperature_celsius"] = celsius
+
+    def _energy(self, _found: Values, now: float) -> None:
+        self.energy.see_counter(self.owner._nvml.nvmlDeviceGetTotalEnergyConsumption(self.handle) / 1000, now)
 
     def _sm_clock(self, found: Values, _now: float) -> None:
         found[self._n + "sm_clock_mhz"] = self.owner._nvml.nvmlDeviceGetClockInfo(self.handle, 1)
@@ -344,17 +403,6 @@ class _Gpu:
         found[self._n + "throttle_reasons"] = bits
         found[self._n + "throttled_by_heat"] = int(bits & _THERMAL_BITS != 0)
         found[self._n + "throttled_by_power"] = int(bits & _POWER_BITS != 0)
-
-    def _links(self, found: Values, now: float) -> None:
-        nvml = self.owner._nvml
-        totals = self._fields(
-            (nvml.NVML_FI_DEV_NVLINK_THROUGHPUT_DATA_TX, _ALL_LINKS),
-            (nvml.NVML_FI_DEV_NVLINK_THROUGHPUT_DATA_RX, _ALL_LINKS),
-        )
-        for name, total in zip(("sent", "received"), totals, strict=True):
-            rate = self._rates.of(name, total * 1024, now)
-            if rate is not None:
-                found[f"{self._n}nvlink_{name}_bytes_per_second"] = round(rate)
 
     def _pcie(self, found: Values, _now: float) -> None:
         # Each of the two takes 20 ms in the driver, which measures for so long.
@@ -386,16 +434,6 @@ class _Gpu:
         used = [process.usedGpuMemory or 0 for process in processes if process.pid in own]
         if used:
             found[self._n + "process_memory_bytes"] = sum(used)
-
-    def _fields(self, *wanted: Any) -> list[float]:
-        """Ask for fields; raises NVML's error where one of them is not there."""
-        nvml = self.owner._nvml
-        found = []
-        for field in nvml.nvmlDeviceGetFieldValues(self.handle, list(wanted)):
-            if field.nvmlReturn:
-                raise nvml.NVMLError(field.nvmlReturn)
-            found.append(_value(field))
-        return found
 
 
 def _value(field: Any) -> float:

@@ -7,7 +7,7 @@ import threading
 import time
 from collections.abc import Callable, Mapping
 from queue import Empty, SimpleQueue
-from typing import Any, NamedTuple, Protocol
+from typing import Any, NamedTuple, Protocol, runtime_checkable
 
 from ..limits import PROBE_HUNG_SECONDS
 
@@ -50,6 +50,24 @@ class Probe(Protocol):
 
     def close(self) -> None:
         """Let go of files and libraries."""
+        ...
+
+
+@runtime_checkable
+class Metering(Protocol):
+    """A probe that knows what the run's devices have used, by counters that are dear to ask: seldom, and at the end."""
+
+    @property
+    def energy_kwh(self) -> float | None:
+        """The energy of the run's devices since the probe was opened, as well as it is known."""
+        ...
+
+    def sample_last(self, now: float) -> Values:
+        """Answer what `sample` does, with the energy counted; nothing that takes long is asked.
+
+        Args:
+            now: Seconds of a clock that only goes forward.
+        """
         ...
 
 
@@ -138,11 +156,12 @@ class File:
 
 
 class Answer(NamedTuple):
-    """What a probe told, and when, in nanoseconds since the epoch."""
+    """What a probe told, and when, in nanoseconds since the epoch; and the energy used, where it knows it."""
 
     time_ns: int
     values: Values
     facts: dict[str, Any]
+    energy_kwh: float | None = None
 
 
 class Guard:
@@ -166,7 +185,7 @@ class Guard:
         self._make = make
         self._now_ns = now_ns
         self._say = say
-        self._asked: SimpleQueue[float | None] = SimpleQueue()
+        self._asked: SimpleQueue[tuple[float, bool] | None] = SimpleQueue()
         self._answers: SimpleQueue[Answer | None] = SimpleQueue()
         self._since: float | None = None  # when what is not answered yet was asked
         self._is_hung = False
@@ -177,11 +196,16 @@ class Guard:
         """Begin."""
         self._thread.start()
 
-    def ask(self, now: float) -> None:
-        """Ask for a sample, unless the last question is still open."""
+    def ask(self, now: float, *, is_last: bool = False) -> None:
+        """Ask for a sample, unless the last question is still open.
+
+        Args:
+            now: Seconds of a clock that only goes forward.
+            is_last: The run is ending.
+        """
         if self._since is None and not self.is_over:
             self._since = now
-            self._asked.put(now)
+            self._asked.put((now, is_last))
         elif self._since is not None and not self._is_hung and now - self._since > PROBE_HUNG_SECONDS:
             self._is_hung = True
             self._say(
@@ -222,7 +246,8 @@ class Guard:
     def _work(self) -> None:
         probe: Probe | None = None
         try:
-            while (now := self._asked.get()) is not None:
+            while (asked := self._asked.get()) is not None:
+                now, is_last = asked
                 facts: dict[str, Any] = {}
                 if probe is None:
                     probe = self._make()
@@ -230,7 +255,11 @@ class Guard:
                         self._answers.put(None)
                         return
                     facts = probe.facts()
-                self._answers.put(Answer(self._now_ns(), probe.sample(now), facts))
+                if isinstance(probe, Metering):
+                    values = probe.sample_last(now) if is_last else probe.sample(now)
+                    self._answers.put(Answer(self._now_ns(), values, facts, probe.energy_kwh))
+                else:
+                    self._answers.put(Answer(self._now_ns(), probe.sample(now), facts))
             if probe is not None:
                 probe.close()
         except Exception as error:  # whatever a driver has in store; the others go on

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import threading
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from functools import partial
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -29,7 +29,7 @@ from . import amd, apple, intel, nvidia, tpu
 from .host import open_host
 from .nodes import Election, election_key, local_rank, node_label
 from .observations import Observations
-from .probe import Due, Guard, Place, Probe, Values
+from .probe import Answer, Due, Guard, Place, Probe, Values
 from .torch_memory import open_torch
 
 if TYPE_CHECKING:
@@ -180,27 +180,24 @@ class Sampling:
             self._open()
         if self._slow(now):
             self._look_for_more()
+        until = time.monotonic() + (LAST_PATIENCE_SECONDS if is_last else PROBE_PATIENCE_SECONDS)
+        if is_last:  # a question that the run's end has left open would stand in the way of the last one
+            for answer in self._answers(until, _never):
+                self._write(answer.values, answer.time_ns, now)
         for guard in self._guards:
-            guard.ask(now)
+            guard.ask(now, is_last=is_last)
         values: Values = {}
         for probe in self._probes:
             values.update(probe.sample(now))
         time_ns = self._target.now_ns()
-        until = time.monotonic() + (LAST_PATIENCE_SECONDS if is_last else PROBE_PATIENCE_SECONDS)
-        is_late = _never if is_last else self._stop.is_set
-        for guard in self._guards:
-            answer = guard.answer(until - time.monotonic(), is_late)
-            if answer is None:
-                continue
-            if answer.facts:
-                self._learn(answer.facts)
+        for answer in self._answers(until, _never if is_last else self._stop.is_set):
             if answer.time_ns < time_ns - PROBE_PATIENCE_SECONDS * 1e9:  # of an earlier question
                 self._write(answer.values, answer.time_ns, now)
             else:
                 values.update(answer.values)
         self._guards = [guard for guard in self._guards if not guard.is_over]
         self._write(values, time_ns, now)
-        self._keep_energy(values, now, is_last)
+        self._keep_energy(now, is_last)
 
     def look_at_rows(self, now: float) -> None:
         """Look for a loss that is no number among the rows that were logged last."""
@@ -249,6 +246,18 @@ class Sampling:
                 guard.start()
                 self._guards.append(guard)
 
+    def _answers(self, until: float, is_late: Callable[[], bool]) -> Iterator[Answer]:
+        """Answer what those in threads of their own have told, each waited for until a moment of the steady clock."""
+        for guard in self._guards:
+            answer = guard.answer(until - time.monotonic(), is_late)
+            if answer is None:
+                continue
+            if answer.facts:
+                self._learn(answer.facts)
+            if answer.energy_kwh is not None:
+                self._energy = answer.energy_kwh
+            yield answer
+
     def _learn(self, facts: dict[str, Any]) -> None:
         self._facts.update(facts)
         self._observations.learn(facts)
@@ -269,11 +278,8 @@ class Sampling:
         if self._observations.is_on:
             self._observations.look(values, now)
 
-    def _keep_energy(self, values: Values, now: float, is_last: bool) -> None:
+    def _keep_energy(self, now: float, is_last: bool) -> None:
         """Put the energy of the run's GPUs into its summary."""
-        energy = values.get("gpu.energy_kwh", 0.0)
-        if energy > self._energy:
-            self._energy = energy
         if self._energy and (is_last or now >= self._energy_due):
             self._energy_due = now + SUMMARY_INTERVAL_SECONDS
             name = f"{self._prefix}gpu.energy_kwh"

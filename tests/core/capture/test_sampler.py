@@ -126,18 +126,19 @@ def test_nodes_are_told_apart(monkeypatch: pytest.MonkeyPatch) -> None:
 
     kept.sampling.sample(100.0)
     gpu.millijoules += 3_600_000_000
-    kept.sampling.sample(102.0)
+    kept.sampling.sample(102.0, is_last=True)
     kept.sampling.close()
 
     assert all(key.startswith("system/node1/") for row in kept.rows() for key in row)
     assert {key for body in kept.of(Kind.ENVIRONMENT) for key in body} == {"node1"}
     assert set(kept.of(Kind.ENVIRONMENT)[-1]["node1"]) == {"limits", "gpus", "gpu_driver", "cuda_driver"}
     assert kept.of(Kind.SUMMARY) == [{"set": {"system/node1/gpu.energy_kwh": 1.0}, "remove": []}]
+    assert kept.rows()[-1]["system/node1/gpu.energy_kwh"] == pytest.approx(1.0)
 
 
 def test_the_energy_of_the_run_is_in_its_summary(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Each minute, and at the end; earlier processes of the run counted in."""
-    gpu = data_centre_gpu(0)
+    """Each minute, and at the end, when it is the counter's; earlier processes of the run counted in."""
+    gpu = data_centre_gpu(0, milliwatts=18_900_000)  # a twentieth too much
     FakeDriver([gpu]).install(monkeypatch)
     kept = Kept()
     kept.sampling._energy_before = 2.0
@@ -149,7 +150,32 @@ def test_the_energy_of_the_run_is_in_its_summary(monkeypatch: pytest.MonkeyPatch
     kept.sampling.close()
 
     found = [body["set"]["system/gpu.energy_kwh"] for body in kept.of(Kind.SUMMARY)]
-    assert found == pytest.approx([2.01, 2.31])
+    shown = [row["system/gpu.energy_kwh"] for row in kept.rows()]
+    assert found == pytest.approx([2.0105, 2.31])
+    assert shown == sorted(shown)
+    assert shown[-1] == pytest.approx(0.31, rel=0.06)
+
+
+def test_a_question_that_is_open_at_the_end_does_not_take_the_last_one_s_place(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What it answers is a row of its own, and the energy is counted behind it."""
+    gpu = data_centre_gpu(0)
+    driver = FakeDriver([gpu])
+    driver.install(monkeypatch)
+    kept = Kept()
+    kept.sampling.sample(0.0)
+    driver.hanging.add("nvmlDeviceGetUtilizationRates")
+    monkeypatch.setattr("tracker.core.capture.sampling.PROBE_PATIENCE_SECONDS", 0.0)
+    kept.sampling.sample(2.0)
+    assert driver.hung.wait(60)
+    gpu.millijoules += 3_600_000_000
+    driver.hanging.clear()
+    driver.released.set()
+
+    kept.sampling.sample(4.0, is_last=True)
+    kept.sampling.close()
+
+    assert ["system/gpu.0.utilization" in row for row in kept.rows()] == [True, False, True, True]
+    assert kept.of(Kind.SUMMARY)[-1]["set"] == {"system/gpu.energy_kwh": 1.0}
 
 
 def test_a_driver_that_hangs_costs_its_own_figures_only(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -273,7 +299,7 @@ def test_a_run_holds_samples_by_itself(tmp_path: Path, monkeypatch: pytest.Monke
     driver.install(monkeypatch)
     run = tracker.init(project="p", dir=tmp_path, settings={"silent": True, "x_stats_sampling_interval": 0.05})
     run.log({"loss": 1.0})
-    wait_for(lambda: driver.calls_of("nvmlDeviceGetTotalEnergyConsumption") > 2)
+    wait_for(lambda: driver.calls_of("nvmlDeviceGetUtilizationRates") > 2)
     gpu.millijoules += 3_600_000_000
     run.log({"loss": float("nan")})
     run.finish()
@@ -307,7 +333,7 @@ def test_a_run_that_goes_on_adds_its_energy_up(tmp_path: Path, monkeypatch: pyte
             resume="allow",
             settings={"silent": True, "x_stats_sampling_interval": 0.05},
         )
-        wait_for(lambda driver=driver: driver.calls_of("nvmlDeviceGetTotalEnergyConsumption") > 1)
+        wait_for(lambda driver=driver: driver.calls_of("nvmlDeviceGetUtilizationRates") > 1)
         gpu.millijoules += 3_600_000_000
         run.finish()
         assert run.summary["system/gpu.energy_kwh"] == pytest.approx(1.0 + number)
