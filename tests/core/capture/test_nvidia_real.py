@@ -93,6 +93,17 @@ def number_of(torch: Any, probe: Nvidia) -> str:
     return str(names[0]) if names else "gpu.0"
 
 
+def counter_of(probe: Nvidia, name: str) -> float | None:
+    """Answer what the energy counter of a GPU says, in joules; None where it has none."""
+    import pynvml
+
+    gpu = next(gpu for gpu in probe.gpus if gpu.device.name == name)
+    try:
+        return float(pynvml.nvmlDeviceGetTotalEnergyConsumption(gpu.handle)) / 1000
+    except pynvml.NVMLError:
+        return None
+
+
 def test_the_facts_are_nvidia_smi_s(probe: Nvidia) -> None:
     """Names, UUIDs, memory, limits, driver."""
     facts = probe.facts()
@@ -132,11 +143,14 @@ def test_work_shows(probe: Nvidia, torch: Any) -> None:
     allocator = open_torch(_PLACE)
     with Load(torch):
         start = time.monotonic()
+        before = counter_of(probe, name)
         first = probe.sample(start)
         while time.monotonic() - start < 4:
             time.sleep(0.5)
             found = probe.sample(time.monotonic())
         seconds = time.monotonic() - start
+        probe.sample_last(time.monotonic())
+        counted = counter_of(probe, name)
         memory = allocator.sample(0.0)
         allocated = torch.cuda.memory_allocated(0)
     print("\nunder load:", {key: value for key, value in found.items() if key.startswith(name)}, memory)
@@ -145,6 +159,10 @@ def test_work_shows(probe: Nvidia, torch: Any) -> None:
     watts = found[f"{name}.power_watts"]
     joules = (found[f"{name}.energy_kwh"] - first[f"{name}.energy_kwh"]) * 3.6e6
     assert joules == pytest.approx(watts * seconds, rel=0.5)
+    if before is not None and counted is not None:
+        gpu = next(gpu for gpu in probe.gpus if gpu.device.name == name)
+        print(f"counted {counted - before:.1f} J, by power until the end {joules:.1f} J")
+        assert gpu.energy.kwh == pytest.approx((counted - before) / 3.6e6, rel=0.1)
     assert found["gpu.energy_kwh"] >= found[f"{name}.energy_kwh"] * 0.99
     assert allocated / 4 <= memory["torch.cuda.0.allocated_bytes"] <= allocated * 4  # products come and go
     assert memory["torch.cuda.0.reserved_bytes"] >= memory["torch.cuda.0.allocated_bytes"] > 0
@@ -179,7 +197,7 @@ def test_a_sample_does_not_wait_for_the_device(probe: Nvidia, torch: Any) -> Non
 
 
 def test_what_a_sample_costs_is_told(probe: Nvidia) -> None:
-    """Processor time and wait of one sample, the dear questions included as they come; and what is not supported."""
+    """Processor time and wait of one sample, the dear questions included as they come; and of each question by itself."""
     probe.sample(0.0)
     before, start, count = time.process_time(), time.perf_counter(), 50
     for number in range(count):
@@ -191,7 +209,16 @@ def test_what_a_sample_costs_is_told(probe: Nvidia) -> None:
         f"\none sample of {gpus} GPU(s): {cpu * 1e3:.2f} ms CPU, {wall * 1e3:.2f} ms by the clock; {share:.3f} % of a core"
     )
     asked = {reading.read.__name__ for gpu in probe.gpus for reading in gpu.readings}
-    print("still asked:", sorted(asked))
+    for reading in probe.gpus[0].readings:
+        each = []
+        for number in range(5):
+            time.sleep(0.05)  # caches are as cold as between two samples
+            before, start = time.thread_time(), time.perf_counter()
+            reading.read({}, 1000.0 + number)
+            each.append((time.thread_time() - before, time.perf_counter() - start))
+        cpu, wall = (sorted(column)[2] for column in zip(*each, strict=True))
+        print(f"{reading.read.__name__}, each {reading.every:.0f} s: {cpu * 1e3:.3f} ms CPU, {wall * 1e3:.3f} ms")
+    print("fields:", sorted(field for field, _ in probe.gpus[0]._fields))
 
     assert {"_utilization", "_memory", "_temperature"} <= asked
 
@@ -208,7 +235,12 @@ own = [gpu["name"] for gpu in probe.facts()["gpus"] if gpu["is_own"] and "instan
 import torch
 print(own, torch.cuda.device_count())
 """
-    for visible, expected in (("0", f"{['gpu.0']} 1"), (gpu["uuid"], f"{['gpu.0']} 1"), ("", "[] 0")):
+    for visible, expected in (
+        ("0", f"{['gpu.0']} 1"),
+        (gpu["uuid"], f"{['gpu.0']} 1"),
+        ("", "[] 0"),
+        ("NoDevFiles", "[] 0"),
+    ):
         environ = {**os.environ, "CUDA_VISIBLE_DEVICES": visible}
         done = subprocess.run(
             [sys.executable, "-c", code], capture_output=True, text=True, timeout=300, env=environ, check=True
