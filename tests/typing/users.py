@@ -50,6 +50,17 @@ def with_artifacts(path: Path) -> None:
         print(one.qualified_name, [other.id for other in one.used_by()])
 
 
+def tables_and_plots() -> list[dict[Any, Any]]:
+    table = tracker.Table(columns=["id", "label"], data=[[1, "cat"]], log_mode="INCREMENTAL")
+    table.add_data(2, "dog")
+    labels: list[Any] = list(table.get_column("label"))
+    with tracker.init(project="typed") as run:
+        matrix = tracker.plot.confusion_matrix(y_true=[0, 1], preds=[0, 1], class_names=labels)
+        run.log({"t": table, "matrix": matrix, "line": tracker.plot.line(table, "id", "label")})
+    logged = tracker.Api().run(run.path).table("t").filter({"id": {"$gt": 1}}).sort("-id")
+    return logged.group("label", {"n": "count"}).rows()
+
+
 def at_module_level() -> None:
     tracker.init(project="typed")
     tracker.log({"loss": 0.5}, step=3, commit=True)
