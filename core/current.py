@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any, Literal
 
+from .complaints import WARNING, Complaints, tell
 from .errors import UsageError
 
 if TYPE_CHECKING:
@@ -42,6 +43,15 @@ def needed(what: str) -> Run:
             f"tracker.{what} needs a run, and none is open. Begin one first: run = tracker.init(project='…')"
         )
     return run
+
+
+def complain(key: str, sentence: str) -> None:
+    """Say a sentence as one of the current run's, once for a key; without a run it is only told."""
+    complaints = getattr(current(), "_complaints", None)
+    if isinstance(complaints, Complaints):
+        complaints.once(key, sentence)
+    else:
+        tell(sentence, level=WARNING)
 
 
 def log(data: Mapping[str, Any], step: int | float | None = None, commit: bool | None = None, **ignored: Any) -> None:

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from ..complaints import WARNING, tell
+from ..current import complain
 from ..limits import TABLE_FILE_BYTES
 from ..values import Unstorable
 from .column import Piece
@@ -189,7 +189,10 @@ def _stored(piece: Piece, name: Any, blobs: Blobs) -> list[str | None]:
             texts.append(None if cell is None else cell.store(blobs))
         except Unstorable as error:
             texts.append(None)
-            tell(f"a cell in the column {name!r} of a table {error}. It is left empty.", level=WARNING)
+            complain(
+                f"cell {name} {str(error)[:60]}",
+                f"a cell in the column {name!r} of a table {error}. It is left empty, and so are others like it.",
+            )
     return texts
 
 

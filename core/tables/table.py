@@ -6,7 +6,7 @@ import uuid
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
-from ..complaints import WARNING, tell
+from ..current import complain
 from ..errors import MissingFramework, UsageError
 from ..media.base import Encodable, Media
 from ..values import Reference
@@ -354,10 +354,10 @@ class Table(Media):
         if self._last is not None and self.log_mode != "INCREMENTAL" and self._logged_change == self._change:
             return self._last  # the same again: nothing is stored twice
         if self._last is not None and self.log_mode == "IMMUTABLE":
-            tell(
+            complain(
+                f"immutable {self._id}",
                 "an IMMUTABLE table was changed after it was logged. All of it is stored again; "
                 "log_mode='INCREMENTAL' stores only the new rows, 'MUTABLE' says that this is meant.",
-                level=WARNING,
             )
         start = self._sent if self.log_mode == "INCREMENTAL" else 0
         found = self.frame(start, part=self._parts)
