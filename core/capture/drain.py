@@ -108,6 +108,8 @@ class Drain:
         self._backlog = Backlog(is_redacted=orders["redact"])
         self._clock = Clock()
         self._journal: Any = None
+        self._missed = 0  # lines that could not be written down
+        self._fault = ""
         self._is_over = False  # the run has ended: we only pass on
         self._flush_seconds = CONSOLE_FLUSH_SECONDS
         self._read_bytes = CONSOLE_READ_BYTES
@@ -187,13 +189,21 @@ class Drain:
         from tracker.core.limits import CONSOLE_RECORD_BYTES
         from tracker.core.record import Kind, encode_control
 
-        for body in bodies(lines, self._orders["rank"], most_bytes=CONSOLE_RECORD_BYTES):
-            if self._journal is None:  # a program that prints nothing leaves no stream
-                from pathlib import Path
+        try:
+            for body in bodies(lines, self._orders["rank"], most_bytes=CONSOLE_RECORD_BYTES):
+                if self._journal is None:  # a program that prints nothing leaves no stream
+                    from pathlib import Path
 
-                self._journal = Journal(Path(self._orders["streams"]), self._clock, parent=self._orders["parent"])
-            self._journal.append(Kind.CONSOLE, encode_control(self._clock.now_ns(), body))
-            self._journal.prepare()
+                    self._journal = Journal(Path(self._orders["streams"]), self._clock, parent=self._orders["parent"])
+                self._journal.append(Kind.CONSOLE, encode_control(self._clock.now_ns(), body))
+            if self._journal is not None:
+                self._journal.prepare()
+        except (
+            OSError
+        ) as error:  # no room for a stream, or for its next segment: what is printed is passed on all the same
+            if self._journal is None:
+                self._missed += len(lines)
+                self._fault = str(error)
 
     def _sync(self) -> None:
         if self._journal is not None:
@@ -215,7 +225,7 @@ class Drain:
         except OSError:
             return
         finally:
-            answer = {"lines": self._backlog.lines, "left_out": self._backlog.left_out}
+            answer = {"left_out": self._backlog.left_out, "missed": self._missed, "fault": self._fault}
             try:
                 os.write(self._orders["control"], json.dumps(answer).encode() + b"\n")
             except OSError:  # the program is gone

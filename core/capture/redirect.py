@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import msgspec
 
-from .drain import END_OF_RUN
+from .drain import END_OF_RUN, Splitter
 from .levels import Levels
 
 if TYPE_CHECKING:
@@ -90,14 +90,21 @@ class Redirected:
         self._run._keeper.remove_chore(self._look)
         self._levels.end()
         _flush()
-        answer: dict[str, Any] = {}
+        answer: dict[str, Any] | None = {}
         if self._taken:
             for taken in self._taken:
                 _tell(taken.writes)
             answer = self._answer(seconds)
         self._put_back()
+        if answer is None:
+            for taken in self._taken:
+                _rescue(taken)
         self._close()
-        return int(answer.get("left_out", 0))
+        if answer and answer.get("missed"):
+            self._run._complaints.say(
+                f"{answer['missed']:,} lines of what was printed could not be kept ({answer.get('fault')})."
+            )
+        return int(answer.get("left_out", 0)) if answer else 0
 
     # --- beginning -----------------------------------------------------------------------
 
@@ -152,14 +159,17 @@ class Redirected:
 
     # --- the end -------------------------------------------------------------------------
 
-    def _answer(self, seconds: float) -> dict[str, Any]:
+    def _answer(self, seconds: float) -> dict[str, Any] | None:
+        """Answer what the drain says to the end of the run: nothing where it takes too long, None where it has gone."""
         limit = time.monotonic() + seconds
         data = b""
         while not data.endswith(b"\n"):
             ready, _, _ = select.select([self._control], [], [], max(0.0, limit - time.monotonic()))
-            piece = os.read(self._control, 4096) if ready else b""
-            if not piece:
+            if not ready:
                 return {}
+            piece = os.read(self._control, 4096)
+            if not piece:
+                return None
             data += piece
         found = json.loads(data)
         return found if isinstance(found, dict) else {}
@@ -245,8 +255,18 @@ def _tell(end: int) -> None:
 
 def _rescue(taken: _Taken) -> None:
     """Pass on what is still in a pipe that nobody reads any more."""
+    splitter = Splitter()
     while select.select([taken.reads], [], [], 0)[0]:
         data = os.read(taken.reads, _PIPE_BYTES)
         if not data:
-            return
-        os.write(taken.true, data)
+            break
+        for is_mark, part in splitter.split(data):
+            if not is_mark:
+                _write(taken.true, part)
+    _write(taken.true, splitter.release())
+
+
+def _write(end: int, data: bytes) -> None:
+    view = memoryview(data)
+    while view:
+        view = view[os.write(end, view) :]

@@ -162,6 +162,34 @@ def test_training_goes_on_when_the_drain_is_killed(tmp_path: Path) -> None:
     assert "before" in texts(tmp_path)
 
 
+@pytest.mark.fault
+def test_nothing_is_swallowed_when_the_run_ends_without_the_drain(tmp_path: Path) -> None:
+    """It is killed, and the run ended before anybody has noticed: what is in the pipe still comes out, and no marks."""
+    code = """
+    import psutil
+    def drains():
+        return [p for p in psutil.process_iter(["cmdline"]) if "drain.py" in " ".join(p.info["cmdline"] or ())
+                and run._journal.id in " ".join(p.info["cmdline"])]
+    while not drains(): time.sleep(0.01)
+    drain = drains()[0]
+    drain.suspend()
+    logging.basicConfig(format="%(message)s")
+    for number in range(100):
+        print(number, flush=True)
+        logging.warning(f"warning {number}")
+    drain.kill()
+    while drain.is_running() and drain.status() != "zombie": time.sleep(0.01)
+    run.finish()
+    """
+    done = program(code, tmp_path)
+
+    assert [str(number) for number in range(100)] == done.stdout.decode().split()
+    assert [f"warning {number}" for number in range(100)] == [
+        line for line in done.stderr.decode().splitlines() if line.startswith("warning")
+    ]
+    assert b"7777" not in done.stderr
+
+
 def test_everything_is_put_back(tmp_path: Path) -> None:
     """After `finish` the descriptors lead where they did, and none is left open."""
     code = """
