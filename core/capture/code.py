@@ -190,7 +190,7 @@ class _Capture:
         from .git import Git, GitTrouble
         from .tree import describe, take_changes, take_submodules, take_untracked, tell_left_out
 
-        git = self._git = Git(root)
+        git = self._git = Git(root, str(self._run.folder))
         try:
             git.copy_index()
             describe(git, tree)

@@ -60,10 +60,13 @@ class Git:
 
     Args:
         folder: Where.
+        scratch: The folder for its temporary files; the system's by default, which Python finds by writing into one
+            after the other, and leaves what it wrote where it is killed meanwhile.
     """
 
-    def __init__(self, folder: str) -> None:
+    def __init__(self, folder: str, scratch: str | None = None) -> None:
         self.folder = folder
+        self.scratch = scratch
         self.filters: tuple[str, ...] = ()  # options that take the repository's filters away, see `disarm`
         self._index: tempfile.TemporaryDirectory[str] | None = None
         self._process: subprocess.Popen[bytes] | None = None
@@ -101,7 +104,7 @@ class Git:
             late.set()
             _kill(process)
 
-        with _scratch() as errors, _scratch() as source:
+        with _scratch(self.scratch) as errors, _scratch(self.scratch) as source:
             if given is not None:
                 source.write(given)
                 source.seek(0)
@@ -151,7 +154,9 @@ class Git:
         """
         path = os.fsdecode(self.ask("rev-parse", "--git-path", "index").rstrip(b"\n"))
         try:
-            self._index = tempfile.TemporaryDirectory(prefix="tracker-git-", ignore_cleanup_errors=True)
+            self._index = tempfile.TemporaryDirectory(
+                prefix=".git-index-", dir=self.scratch, ignore_cleanup_errors=True
+            )
             # With its time: by that git knows which files may have changed since without showing it.
             shutil.copy2(os.path.join(self.folder, path), os.path.join(self._index.name, "index"))
         except FileNotFoundError:  # nothing was ever added
@@ -268,9 +273,9 @@ def _environment() -> dict[str, str]:
     raise GitTrouble("the environment does not hold still")
 
 
-def _scratch() -> IO[bytes]:
+def _scratch(folder: str | None) -> IO[bytes]:
     try:
-        return tempfile.TemporaryFile()
+        return tempfile.TemporaryFile(dir=folder)
     except OSError as error:
         raise GitTrouble(f"no temporary file can be made ({error.strerror})") from None
 
