@@ -45,21 +45,22 @@ def put(
 
 
 @PLACES
-def test_bytes_come_back_as_they_were_sent(team: Server, place: str) -> None:
-    """Whole, in one piece; empty ones as well."""
+def test_bytes_come_back_as_they_were_sent(tmp_path: Path, start: Callable[..., Server], place: str) -> None:
+    """Whole, in one piece; empty ones as well, which a server that is shared may hold already."""
+    server = start("server", folder=tmp_path / "store")
     for data in (b"", b"x", some_bytes(3_000_000, 1)):
         url = f"{place}/{digest_of(data)}"
-        before = team.client.get(url).status_code
-        asked = team.client.post(f"{place}/missing", json={"digests": [digest_of(data)]}).json()
-        sent = put(team, place, data)
-        again = team.client.post(f"{place}/missing", json={"digests": [digest_of(data)]}).json()
-        answer = team.client.get(url)
+        before = server.client.get(url).status_code
+        asked = server.client.post(f"{place}/missing", json={"digests": [digest_of(data)]}).json()
+        sent = put(server, place, data)
+        again = server.client.post(f"{place}/missing", json={"digests": [digest_of(data)]}).json()
+        answer = server.client.get(url)
 
         assert (before, asked) == (404, {"missing": [digest_of(data)]})
         assert sent == (200, {"held": len(data), "complete": True})
         assert again == {"missing": []}
         assert answer.content == data
-        assert int(team.client.head(url).headers["content-length"]) == len(data)
+        assert int(server.client.head(url).headers["content-length"]) == len(data)
 
 
 @PLACES
