@@ -13,6 +13,8 @@ import click
 from . import output
 from .serve import can_open_browser
 
+_TOLD_EPOCHS = 10  # where there is no terminal for a bar, a line each
+
 
 @click.command()
 @click.option("--runs", default=5, show_default=True, type=click.IntRange(1, 1000), help="How many runs.")
@@ -82,6 +84,7 @@ def train_all(runs: int, epochs: int, folder: Path) -> None:
             ) as bar:
                 deque(bar, maxlen=0)
         else:
-            (last,) = deque(train(trial, epochs, folder), maxlen=1)
-            click.echo(f"{label}  {epochs} epochs  accuracy {last.val_accuracy:.3f}")
+            for epoch in train(trial, epochs, folder):
+                if epoch.number % _TOLD_EPOCHS == 0 or epoch.number == epochs:
+                    click.echo(f"{label}  epoch {epoch.number:>3}/{epochs}  accuracy {epoch.val_accuracy:.3f}")
     click.echo(f"{runs} runs of {epochs} epochs in {output.duration(time.monotonic() - began)}, kept in {folder}.")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import signal
 import subprocess
 import sys
@@ -35,6 +36,22 @@ def test_the_demo_trains_really(home: Path, call: Tracker) -> None:
         assert losses[-1] < losses[0]
         assert run["summary"]["val/accuracy"] > 0.7
         assert sum("batch/loss" in row for row in run["history"]) > 100
+
+
+def test_a_run_of_the_demo_explains_itself(tmp_path: Path) -> None:
+    """What it printed, what the machine did, and what would run it again are there, with nothing done for it."""
+    command = [sys.executable, "-m", "tracker.core.cli", "demo", "--no-ui", "--runs", "1", "--dir", str(tmp_path)]
+    environment = {name: value for name, value in os.environ.items() if name != "TRACKER_X_DISABLE_STATS"}
+    subprocess.run(command, env=environment, check=True, capture_output=True, timeout=120)
+    with Api(dir=tmp_path) as api:
+        (run,) = api.runs()
+        printed = [line.text for line in run.console()]
+
+        assert any("epoch  30/30" in line for line in printed)
+        assert {"system/cpu.percent", "system/process.memory_bytes"} <= set(run.system_metrics)
+        assert run.metadata["command"]
+        assert run.metadata["python"]
+        assert "environment/requirements.txt" in {file.name for file in run.files()}
 
 
 def test_the_dashboard_is_up_while_it_trains(tmp_path: Path) -> None:
