@@ -18,6 +18,7 @@ from .errors import StorageError, TrackerError, UsageError
 from .journal import Journal
 from .names import check_name, random_id, random_name
 from .paths import DEFAULT_ENTITY, RunPath, data_root, host_name, temporary_root
+from .processes import whereabouts
 from .record import Kind, encode_control
 from .run import Run
 from .settings import Resolved, Settings, resolve
@@ -167,6 +168,7 @@ def _begin(chosen: Resolved, values: dict[str, Any], allow: bool, complaints: Co
         entity=entity,
         project=project,
         host=host_name(),
+        whereabouts=whereabouts(),
         pid=os.getpid(),
         program=sys.argv[0] if sys.argv else None,
         stream=journal.id,

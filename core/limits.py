@@ -85,6 +85,7 @@ TOUCH_INTERVAL_SECONDS = 3600.0  # how old the time of a blob in use may grow; `
 SYNC_ONE_BY_ONE = 16  # new files; beyond, the file system is asked once for all it holds
 WRITE_BACK_BYTES = 32 << 10  # the disk is told to begin with larger ones at once
 MAX_FRESH_BLOBS = 10_000  # remembered until they are synced; beyond, the file system is asked for all
+FOREIGN_SILENCE_SECONDS = 6 * 3600.0  # a process of another machine or container that wrote nothing for so long is gone
 FOREIGN_MARK_SECONDS = 3600.0  # another machine that has not synced its blobs for so long was switched off
 DRAFT_KEEP_SECONDS = 7 * 86_400.0  # half-arrived blobs, and drafts of another machine
 

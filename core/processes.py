@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import os
 import sys
+import time
+from pathlib import Path
 
 from .paths import host_mark
 
@@ -56,3 +58,32 @@ def whereabouts() -> str:
         return f"{host_mark()}.{os.stat('/proc/self/ns/pid').st_ino:x}"
     except OSError:
         return host_mark()
+
+
+def this_process() -> str:
+    """Answer, as a part of file names, what tells this process from all others, of other machines and containers too."""
+    return f"{whereabouts()}~{os.getpid()}~{started(os.getpid())}"
+
+
+def is_gone(where: str, pid: int, begun: str) -> bool | None:
+    """Answer whether a process is no more; None where nobody here can tell.
+
+    Args:
+        where: Its `whereabouts()`.
+        pid: Its number.
+        begun: What `started` said of it; "0" where that is not known.
+    """
+    if where != whereabouts():
+        return None
+    return not is_alive(pid) or begun not in ("0", started(pid))
+
+
+def silence(*files: Path) -> float:
+    """Answer for how many seconds none of some files was written; 0 where none of them is there."""
+    times = []
+    for file in files:
+        try:
+            times.append(file.stat().st_mtime)
+        except OSError:
+            continue
+    return max(0.0, time.time() - max(times)) if times else 0.0

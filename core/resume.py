@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 _LAST = ".last-run.json"  # in the project's folder, for resume="auto"
 _CHOICES = ("allow", "must", "never", "auto")
 # Of the process that wrote them, not of the run.
-_OF_A_PROCESS = ("host", "pid", "program", "stream", "resumed")
+_OF_A_PROCESS = ("host", "whereabouts", "pid", "program", "stream", "resumed")
 
 
 class Previous(NamedTuple):

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import os
 import re
-import socket
 import time
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
@@ -18,10 +17,10 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from .backoff import Backoff
 from .errors import FormatError, TransportError, UsageError
 from .journal import scan
-from .limits import CRASHED_AFTER_SECONDS, SEND_INTERVAL_SECONDS, SYNC_STALL_SECONDS
+from .limits import CRASHED_AFTER_SECONDS, FOREIGN_SILENCE_SECONDS, SEND_INTERVAL_SECONDS, SYNC_STALL_SECONDS
 from .names import from_folder
-from .paths import RunPath, find_runs, streams
-from .processes import is_alive
+from .paths import RunPath, find_runs, host_name, streams
+from .processes import is_alive, is_gone, silence
 from .progress import Progress
 from .record import Kind, decode_control
 from .shipping import Shipper, last_seq, read_acked
@@ -329,22 +328,31 @@ def _may_write(stream: Path) -> bool:
     found = _PROCESS.search(stream.name)
     if found is None:
         return False  # edits, written in one go
-    if _host(stream) not in (None, socket.gethostname()):
-        return True  # another machine's, on a shared disk: nobody here can tell
-    return is_alive(int(found[1] or found[2]))
+    pid = int(found[1] or found[2])
+    fields = _fields(stream)
+    if not fields and found[2]:  # of a child: where its parent is, it is
+        fields = _fields(stream.with_name(stream.name[: found.start()]))
+    if isinstance(where := fields.get("whereabouts"), str):
+        gone = is_gone(where, pid, "0")
+    elif fields.get("host") in (None, host_name()):
+        gone = not is_alive(pid)
+    else:
+        gone = None
+    if gone is None:  # another machine's or container's, on a shared disk: only its silence tells
+        return silence(*stream.glob("*")) <= FOREIGN_SILENCE_SECONDS
+    return not gone
 
 
-def _host(stream: Path) -> str | None:
-    """Answer the host that the stream's first records name."""
+def _fields(stream: Path) -> dict[str, Any]:
+    """Answer what the stream's first records tell of its run and its process; nothing where they tell nothing."""
     try:
         first = next(iter(sorted(name for name in os.listdir(stream) if name.endswith((".seg", ".blk")))))
         with open(stream / first, "rb") as file:
             data = file.read(_FIRST_BYTES)
     except (OSError, StopIteration):
-        return None
+        return {}
     for frame in scan(data):
         if frame.kind == Kind.RUN:
             record = decode_control(frame.kind, frame.seq, frame.payload)
-            host = record.body.get("host") if record else None
-            return host if isinstance(host, str) else None
-    return None
+            return record.body if record else {}
+    return {}

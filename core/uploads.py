@@ -21,8 +21,9 @@ import msgspec
 from .artifacts.version import Draft
 from .blobs import FolderBlobs
 from .connection import Connection
-from .paths import RunPath, blobs_folder, find_runs, host_name, run_blobs
-from .processes import is_alive
+from .limits import FOREIGN_SILENCE_SECONDS
+from .paths import RunPath, blobs_folder, find_runs, host_name, run_blobs, streams
+from .processes import is_alive, is_gone, silence, started, this_process, whereabouts
 from .uploading import Batch, Unsent, Uploading
 from .wire import from_json, to_json
 
@@ -32,7 +33,8 @@ if TYPE_CHECKING:
 Scope = Literal["run", "shared"]
 _NOTES = ".unsent"
 _OUTBOX = ".outbox"
-_NOTE = re.compile(r"(?P<host>.*)-(?P<pid>\d+)")
+_NOTE = re.compile(r"(?P<where>[^~]*)~(?P<pid>\d+)~(?P<started>\d+)")
+_OLD_NOTE = re.compile(r"(?P<host>.*)-(?P<pid>\d+)")  # the older form: the machine's name alone
 
 
 class Noted(msgspec.Struct, frozen=True):
@@ -43,6 +45,7 @@ class Noted(msgspec.Struct, frozen=True):
         host, pid: The process that meant to.
         token: Under which it is claimed.
         draft: The version; its metadata in JSON's types.
+        where, started: What tells the process from others of that number; see `processes`. None in older notes.
     """
 
     address: str
@@ -50,6 +53,8 @@ class Noted(msgspec.Struct, frozen=True):
     pid: int
     token: str
     draft: Draft
+    where: str | None = None
+    started: str = "0"
 
 
 class LeftBlobs(NamedTuple):
@@ -199,7 +204,7 @@ class Uploads:
             if self._noted_by == os.getpid():
                 return
             self._noted_by = os.getpid()
-            note = self._own.local.folder / _NOTES / f"{host_name()}-{os.getpid()}"
+            note = self._own.local.folder / _NOTES / this_process()
             with contextlib.suppress(OSError):  # `tracker sync` looks without it
                 note.parent.mkdir(parents=True, exist_ok=True)
                 note.write_text(self._address, encoding="utf-8")
@@ -224,7 +229,7 @@ def left_blobs(
     for path, folder in find_runs(root):
         if not is_wanted():
             return
-        notes = [note for note in _entries(run_blobs(folder) / _NOTES) if _is_left(note, address)]
+        notes = [note for note in _entries(run_blobs(folder) / _NOTES) if _is_left(note, address, folder)]
         if notes:
             yield LeftBlobs(path, folder, notes)
 
@@ -239,8 +244,7 @@ def left_versions(root: Path, address: str | None = None) -> Iterator[LeftVersio
         except msgspec.MsgspecError:  # cut
             _remove(note)
             continue
-        is_here = noted.host == host_name()
-        if (address is None or noted.address == address) and is_here and not is_alive(noted.pid):
+        if (address is None or noted.address == address) and _is_left_version(root, noted, note):
             draft = msgspec.structs.replace(noted.draft, metadata=from_json(noted.draft.metadata))
             yield LeftVersion(draft, noted.token, note)
 
@@ -256,7 +260,7 @@ def forget_notes(left: LeftBlobs | LeftVersion) -> None:
 def _note_version(root: Path, address: str, draft: Draft, token: str) -> Path | None:
     plain = Draft(**{name: getattr(draft, name) for name in Draft.__struct_fields__ if name != "metadata"})
     plain = msgspec.structs.replace(plain, metadata=to_json(draft.metadata))
-    noted = Noted(address, host_name(), os.getpid(), token, plain)
+    noted = Noted(address, host_name(), os.getpid(), token, plain, whereabouts(), started(os.getpid()))
     note = blobs_folder(root) / _OUTBOX / f"{re.sub('[^A-Za-z0-9]+', '_', token)[:64]}"
     half = note.with_name(f".{note.name}")
     try:
@@ -268,14 +272,40 @@ def _note_version(root: Path, address: str, draft: Draft, token: str) -> Path | 
     return note
 
 
-def _is_left(note: Path, address: str | None) -> bool:
-    match = _NOTE.fullmatch(note.name)
-    if match is None or match["host"] != host_name() or is_alive(int(match["pid"])):
-        return False
+def _is_left(note: Path, address: str | None, folder: Path) -> bool:
     try:
-        return address is None or note.read_text(encoding="utf-8") == address
+        if address is not None and note.read_text(encoding="utf-8") != address:
+            return False
     except (OSError, UnicodeDecodeError):
         return False
+    if match := _NOTE.fullmatch(note.name):
+        gone = is_gone(match["where"], int(match["pid"]), match["started"])
+    elif match := _OLD_NOTE.fullmatch(note.name):
+        gone = _is_old_gone(match["host"], int(match["pid"]))
+    else:
+        return False
+    return _is_silent(folder, note) if gone is None else gone
+
+
+def _is_left_version(root: Path, noted: Noted, note: Path) -> bool:
+    if noted.where is None:
+        gone = _is_old_gone(noted.host, noted.pid)
+    else:
+        gone = is_gone(noted.where, noted.pid, noted.started)
+    if gone is None:
+        run = (noted.draft.run or "").split("/")
+        return _is_silent(RunPath(*run).folder(root) if len(run) == 3 else None, note)
+    return gone
+
+
+def _is_old_gone(host: str, pid: int) -> bool | None:
+    return not is_alive(pid) if host == host_name() else None
+
+
+def _is_silent(run: Path | None, note: Path) -> bool:
+    # Of a process elsewhere only its silence tells: while it lives its run's streams grow.
+    folders = [] if run is None else streams(run)
+    return silence(note, *(each for folder in folders for each in _entries(folder))) > FOREIGN_SILENCE_SECONDS
 
 
 def _entries(folder: Path) -> list[Path]:

@@ -32,7 +32,7 @@ from ..limits import (
     SMALL_FILE_BYTES,
     SNAPSHOT_COPY_BYTES,
 )
-from ..processes import is_alive, started, whereabouts
+from ..processes import is_alive, started, this_process, whereabouts
 from .holding import CLONES, WRITTEN, Mark, copy_steadily, mark_of, open_regular, read_steadily
 from .manifest import Entry, check_link, check_path
 
@@ -144,7 +144,7 @@ class Snapshot:
         """
         if not _TOKEN.fullmatch(token):
             raise UsageError(f"the token {token!r} cannot name a folder; use letters, digits, dots and dashes.")
-        folder = blobs_folder / _FOLDER / f"{token}~{_owner()}"
+        folder = blobs_folder / _FOLDER / f"{token}~{this_process()}"
         try:
             folder.mkdir(parents=True)
             made = cls(folder, token)
@@ -524,7 +524,7 @@ def _taken_over(folder: Path) -> Snapshot | None:
     token, *owner = folder.name.split("~")
     if len(owner) != 3 or not _is_left(folder, *owner):
         return None
-    mine = folder.with_name(f"{token}~{_owner()}")
+    mine = folder.with_name(f"{token}~{this_process()}")
     try:
         os.rename(folder, mine)  # of two who try, one can
     except OSError:
@@ -550,10 +550,6 @@ def _is_left(folder: Path, where: str, pid: str, begun: str) -> bool:
     with contextlib.suppress(OSError):
         return time.time() - os.stat(folder / _LIST).st_mtime > FOREIGN_SNAPSHOT_SECONDS
     return False
-
-
-def _owner() -> str:
-    return f"{whereabouts()}~{os.getpid()}~{started(os.getpid())}"
 
 
 def _target(logical: str, path: str, folder: str, root: str) -> str:
