@@ -100,7 +100,8 @@ def test_notes_of_the_older_form_are_read(tmp_path: Path) -> None:
 
 CHILD = """
 import sys, tracker
-run = tracker.init(project="up", id="far", dir=sys.argv[1], settings={"silent": True, "base_url": "%s"})
+quick = {"silent": True, "base_url": sys.argv[2], "finish_stall_seconds": 0.1}
+run = tracker.init(project="up", id="far", dir=sys.argv[1], settings=quick)
 run.log({"loss": 1.0})
 print("begun", flush=True)
 sys.stdin.read()
