@@ -16,10 +16,11 @@ import msgspec
 from .artifacts.catalogue import FolderCatalogue
 from .artifacts.completing import complete_left
 from .artifacts.remote import RemoteCatalogue
+from .artifacts.replaying import Replay
 from .artifacts.version import REGISTRY, Version, number_of, parse_name
 from .blobs import FolderBlobs, digest_of
 from .connection import Connection
-from .errors import TrackerError
+from .errors import TrackerError, UsageError
 from .limits import FOREVER_SECONDS
 from .paths import RunPath, artifacts_folder, blobs_folder, run_blobs
 from .uploading import Batch, Unsent, Uploading
@@ -57,6 +58,7 @@ class FileSync:
         self._seen: set[tuple[RunPath, str]] = set()
         self._told: set[tuple[str, str]] = set()
         self._claims: dict[str, Future[Version]] = {}
+        self._changes = 0
 
     @property
     def is_stuck(self) -> bool:
@@ -85,6 +87,7 @@ class FileSync:
             uploading.add(Batch(own, path), new)
             looked.update((path, digest) for digest in new)
         inputs: list[tuple[str, str]] = []
+        here: dict[Path, dict[str, tuple[Version, str]]] = {}
         for root, names in _by_root(runs).items():
             complete_left(root, say=self._say)  # what was logged, and not stored by its own process
             shared = Batch(FolderBlobs(blobs_folder(root)), None)
@@ -92,6 +95,7 @@ class FileSync:
                 key = f"{each.draft.entity}/{each.draft.project}/{each.draft.name} {each.token}"
                 if key not in self._claims:
                     self._claims[key] = uploading.claim(shared, each.draft, each.token)
+                here.setdefault(root, {}).setdefault(each.draft.path, (each.draft, key))
                 if each.use == "input" and (each.run, key) not in self._told:
                     inputs.append((each.run, key))
             for left in left_versions(root, self._connection.address):
@@ -105,6 +109,8 @@ class FileSync:
         if not any(self._unsent):
             self._seen |= looked
             self._tell_uses(inputs)
+            for root, names in _by_root(runs).items():
+                self._tell_changes(root, names, here.get(root, {}))
             self._forget(runs)
 
     def tell(self, report: Report) -> None:
@@ -112,6 +118,7 @@ class FileSync:
         report.sent_files = self._sent_files
         report.sent_file_bytes = self._sent_bytes
         report.sent_versions = len(self._claims)
+        report.sent_changes = self._changes
         report.left_files = self._unsent.blobs
         report.left_versions = self._unsent.versions
         report.failed += sorted(self._failed.items())
@@ -139,6 +146,26 @@ class FileSync:
             else:
                 self._told.add((run, key))
 
+    def _tell_changes(self, root: Path, runs: list[str], here: Mapping[str, tuple[Version, str]]) -> None:
+        """Have the server know what was done here to versions after they were claimed: links, aliases."""
+        catalogue = RemoteCatalogue(self._connection.twin())
+        replay = Replay(root, catalogue, self._connection.address)
+        for path, (version, key) in here.items():
+            done = self._claims.get(key)
+            if done is None:
+                continue
+            try:
+                self._changes += replay.tell(version, done.result())
+            except TrackerError as error:
+                self._failed[path] = f"the server does not take its links and aliases: {error} Run it again."
+        for link in replay.untold_links(runs):
+            if str(link.source) in here:  # told of above, as far as it went
+                continue
+            try:
+                self._changes += replay.tell_link(link, _source(catalogue, link))
+            except TrackerError as error:
+                self._failed[link.path.partition("/")[2]] = str(error)
+
     def _forget(self, runs: Mapping[Path, RunPath]) -> None:
         """Take word back that was left by processes which did not come to send it."""
         for root in _by_root(runs):
@@ -149,6 +176,19 @@ class FileSync:
                 draft = version.draft
                 if f"{draft.entity}/{draft.project}/{draft.name} {version.token}" in self._claims:
                     forget_notes(version)
+
+
+def _source(catalogue: RemoteCatalogue, link: Version) -> Version:
+    """Find on the server what a link stands for; it is not among what is sent."""
+    name = parse_name(str(link.source))
+    found = catalogue.version(str(name.entity), str(name.project), name.name, name.which)
+    if found is None or found.digest != link.digest:
+        mine = link.path.partition("/")[2]
+        raise UsageError(
+            f"the link cannot be made on the server, which has no {link.source} of these bytes. Send the run that logged "
+            f"it (tracker sync), or, where it is deleted, take the link away: tracker registry unlink {mine}"
+        )
+    return found
 
 
 def _by_root(runs: Mapping[Path, RunPath]) -> dict[Path, list[str]]:

@@ -58,6 +58,7 @@ class Report:
         sent_files: Blobs that the server took from us: media, chunks of artifacts.
         sent_file_bytes: Their bytes on the wire.
         sent_versions: Versions of artifacts that the server has now.
+        sent_changes: Links, aliases and the like that were made after a version was claimed.
         left: Records that are still on this machine only.
         left_files, left_versions: The same for blobs and versions.
         live: Runs that were still being written when this ended.
@@ -72,6 +73,7 @@ class Report:
     sent_files: int = 0
     sent_file_bytes: int = 0
     sent_versions: int = 0
+    sent_changes: int = 0
     left: int = 0
     left_files: int = 0
     left_versions: int = 0

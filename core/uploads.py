@@ -22,7 +22,7 @@ from .artifacts.version import Draft
 from .blobs import FolderBlobs
 from .connection import Connection
 from .limits import FOREIGN_SILENCE_SECONDS
-from .paths import RunPath, blobs_folder, find_runs, host_name, run_blobs, streams
+from .paths import RunPath, artifacts_folder, blobs_folder, find_runs, host_name, run_blobs, streams
 from .processes import is_alive, is_gone, silence, started, this_process, whereabouts
 from .uploading import Batch, Unsent, Uploading
 from .wire import from_json, to_json
@@ -104,9 +104,11 @@ class Uploads:
     ) -> None:
         self._path = path
         self._root = root
+        self._connection = connection
         self._address = connection.address
         self._own = Batch(FolderBlobs(run_blobs(folder)), path)
         self._shared = Batch(FolderBlobs(blobs_folder(root)), None)
+        self._say = say
         self._uploading = Uploading(connection, say=say, clock=clock, is_silent=is_silent)
         self._lock = threading.Lock()
         self._note: Path | None = None
@@ -131,12 +133,15 @@ class Uploads:
         is_own = scope == "run"
         self._uploading.add(self._own if is_own else self._shared, wanted, are_new=is_own)
 
-    def claim(self, draft: Draft, token: str) -> Future[Version]:
+    def claim(
+        self, draft: Draft, token: str, then: Callable[[Future[Version]], object] | None = None
+    ) -> Future[Version]:
         """Claim a version on the server, once its blobs are there. Returns at once.
 
         Args:
             draft: The version; its blobs and its manifest are with those that runs share.
             token: Under which: the same token again is the same version.
+            then: Called when it has an end, before word of it is taken back.
 
         Returns:
             The version as the server has it: the number may be another one. It fails where the server refuses the
@@ -146,11 +151,35 @@ class Uploads:
         done = self._uploading.claim(self._shared, draft, token)
 
         def settle(claimed: Future[Version]) -> None:
+            if then is not None:
+                then(claimed)
             if not claimed.cancelled() and note is not None:
                 _remove(note)
 
         done.add_done_callback(settle)
         return done
+
+    def replay(self, draft: Draft, there: Version) -> None:
+        """Tell the server what was done to a version here after it was logged: links, aliases. Never raises.
+
+        Args:
+            draft: The version as it was logged.
+            there: The version as the server has it.
+        """
+        from .artifacts.catalogue import FolderCatalogue
+        from .artifacts.remote import RemoteCatalogue
+        from .artifacts.replaying import Replay
+
+        try:
+            here = FolderCatalogue(artifacts_folder(self._root))
+            version = here.version(draft.entity, draft.project, draft.name, draft.digest)
+            if version is not None:
+                Replay(self._root, RemoteCatalogue(self._connection.twin()), self._address).tell(version, there)
+        except Exception as error:  # on a thread of the uploads: the version is there all the same
+            self._say(
+                f"links and aliases of {there.path} have not all reached the server ({error}). Send them with: "
+                "tracker sync"
+            )
 
     def hurry(self) -> None:
         """The run is about to end: let no pause be longer than a moment."""
@@ -193,8 +222,11 @@ class Uploads:
         done = self._later_on().claim(self._shared, left.draft, left.token)
 
         def settle(claimed: Future[Version]) -> None:
-            if not claimed.cancelled():
-                _remove(left.note)
+            if claimed.cancelled():
+                return
+            if claimed.exception() is None:
+                self.replay(left.draft, claimed.result())
+            _remove(left.note)
 
         done.add_done_callback(settle)
 

@@ -21,6 +21,7 @@ from ..limits import MAX_VERSION_BYTES
 from ..names import check_name, from_folder, to_folder
 from . import ledger
 from .collection import Claim, CollectionFolder, State
+from .ledger import Line
 from .version import (
     LATEST,
     REGISTRY,
@@ -45,6 +46,7 @@ from .version import (
 _WITHOUT_LINKS = (errno.EPERM, errno.ENOSYS, errno.EOPNOTSUPP, errno.ENOTSUP, errno.EXDEV)
 _MAX_KNOWN = 10_000  # collections whose state is kept in memory
 _UNSET: Any = object()  # where None would mean: take it away
+_BY_HAND = ("alias", "unalias", "tag", "untag", "describe", "ttl")
 
 
 class Catalogue(Protocol):
@@ -217,6 +219,10 @@ class FolderCatalogue:
         """Answer what happened to a collection, oldest first."""
         return list(self._place(entity, project, name).state().events)
 
+    def by_hand(self, version: Version) -> list[Line]:
+        """Answer what was done by hand to a version after it was claimed, oldest first."""
+        return [line for line in self._of(version).by_hand() if line.v == version.version]
+
     def edges(self, run: str) -> list[Edge]:
         """Answer what a run made and read."""
         found: dict[tuple[str, str], Edge] = {}
@@ -297,11 +303,12 @@ class FolderCatalogue:
         if known.token == token:
             return known
         lines = []
+        by_hand = token if draft.source is not None else None  # a link is; what a run logs again is claimed anyway
         if draft.run and draft.run not in state.makers.get(known.version, ()):
             lines.append(ledger.line("logged", known.version, by))
         for alias in dict.fromkeys((*draft.aliases, LATEST)):
             if alias not in known.aliases:
-                lines.append(ledger.line("alias", known.version, by, name=alias))
+                lines.append(ledger.line("alias", known.version, by, name=alias, token=by_hand))
         lines += [ledger.line("tag", known.version, by, name=tag) for tag in draft.tags if tag not in known.tags]
         if lines:
             ledger.append(place.ledger, *lines)
@@ -447,7 +454,9 @@ class FolderCatalogue:
         place = self._of(version)
         if version.version not in place.state().versions:
             raise UsageError(f"there is no artifact {version.path} in {self.folder}.")
-        ledger.append(place.ledger, ledger.line(do, version.version, actor or Actor.here(), name=name, value=value))
+        token = os.urandom(8).hex() if do in _BY_HAND else None
+        by = actor or Actor.here()
+        ledger.append(place.ledger, ledger.line(do, version.version, by, name=name, value=value, token=token))
 
     def _now(self, version: Version) -> Version:
         found = self._of(version).state().versions.get(version.version)

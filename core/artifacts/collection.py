@@ -108,6 +108,12 @@ class CollectionFolder:
             self._refresh()
             return list(self._uses.get(number, {}).values())
 
+    def by_hand(self) -> list[Line]:
+        """Answer what was done by hand here, oldest first."""
+        with self._lock:
+            self._refresh()
+            return [placed.line for placed in self._moves if placed.line.token is not None]
+
     def _refresh(self) -> State:
         try:
             mark = self.folder.stat().st_ino

@@ -21,7 +21,7 @@ from ..record import Kind, encode_control
 from .header import Header, edge_body
 from .manifest import Manifest
 from .place import Place, local_place
-from .registry import link, target
+from .registry import link, link_token, target
 from .snapshot import Snapshot, pending
 from .storing import store
 from .version import Draft, Version
@@ -102,7 +102,8 @@ def complete(
         place.catalogue.use(version, draft.run, header.use_as, header.actor)
     for path, aliases in header.links:
         registry, collection = target(path)
-        link(place.catalogue, version, registry, collection, aliases, header.actor)
+        token = link_token(snapshot.token, path)
+        link(place.catalogue, version, registry, collection, aliases, header.actor, token)
     return Completed(version, manifest, digest)
 
 

@@ -30,6 +30,7 @@ class Line(msgspec.Struct, frozen=True, omit_defaults=True):
         name: The alias, the tag, the other end of a link.
         value: What else there is to say.
         user, host, run: Who did it.
+        token: Of what was done by hand here: under it a server is told of it, once.
     """
 
     t: int
@@ -40,6 +41,7 @@ class Line(msgspec.Struct, frozen=True, omit_defaults=True):
     user: str | None = None
     host: str | None = None
     run: str | None = None
+    token: str | None = None
 
 
 class Placed(NamedTuple):
@@ -52,9 +54,11 @@ class Placed(NamedTuple):
 _decoder = msgspec.json.Decoder(Line)
 
 
-def line(do: str, v: int | None, actor: Actor, *, name: str | None = None, value: Any = None) -> Line:
+def line(
+    do: str, v: int | None, actor: Actor, *, name: str | None = None, value: Any = None, token: str | None = None
+) -> Line:
     """Make a line of now."""
-    return Line(time.time_ns(), do, v, name, value, actor.user, actor.host, actor.run)
+    return Line(time.time_ns(), do, v, name, value, actor.user, actor.host, actor.run, token)
 
 
 def append(path: Path, *lines: Any) -> None:

@@ -294,8 +294,19 @@ class RunArtifacts:
         from .registry import link, target
 
         registry, collection = target(path)
+        by = Actor.here(self._run.path)
         place = self._server() or self.place
-        linked = link(place.catalogue, version, registry, collection, aliases, Actor.here(self._run.path))
+        try:
+            linked = link(place.catalogue, version, registry, collection, aliases, by)
+        except TransportError as error:
+            found = self.place.catalogue.version(version.entity, version.project, version.name, version.digest)
+            if found is None:
+                raise
+            place = self.place
+            linked = link(place.catalogue, found, registry, collection, aliases, by)
+            self._run._complaints.say(
+                f"{version.path} is linked to {path!r} on this machine only: {error} Send it with: tracker sync"
+            )
         return Artifact._from_version(place, linked, self._run)
 
     def _record(self, version: Version, use: str, use_as: str | None = None) -> None:
@@ -372,9 +383,9 @@ class RunArtifacts:
             return
         with self._changed:
             self._following += 1
-        done = uploads.claim(found.draft(job.header), job.snapshot.token)
+        # Word of it is taken back once its links are made, too.
+        uploads.claim(found.draft(job.header), job.snapshot.token, lambda done: self._claimed(job, remote, done))
         job.snapshot.discard()  # from here on, word of it is with the uploads
-        done.add_done_callback(lambda done: self._claimed(job, remote, done))
 
     def _claimed(self, job: _Job, remote: Place, done: Future[Version]) -> None:
         """The server has answered, or will not any more."""
@@ -395,17 +406,26 @@ class RunArtifacts:
 
     def _follow(self, job: _Job, remote: Place, version: Version) -> None:
         """Do on the server what a version is to have beside itself."""
-        from .registry import link, target
+        from .registry import link, link_token, target
 
         by = job.header.actor
         try:
             if job.header.is_input:
                 remote.catalogue.use(version, self._run.path, job.header.use_as, by)
+            tokens = []
             for path, aliases in job.header.links:
                 registry, collection = target(path)
-                link(remote.catalogue, version, registry, collection, aliases, by)
+                tokens.append(link_token(job.snapshot.token, path))
+                link(remote.catalogue, version, registry, collection, aliases, by, tokens[-1])
+            if tokens:
+                from .replaying import Replay
+
+                Replay(self._root, remote.catalogue, remote.name).note(tokens)
         except Exception as error:  # on a thread of the uploads: the version is there all the same
-            self._run._complaints.say(f"{version.path} is not linked, or not noted as used, on the server: {error}")
+            self._run._complaints.say(
+                f"{version.path} is not linked, or not noted as used, on the server: {error} "
+                "Links are made by: tracker sync"
+            )
 
     def _fail(self, job: _Job, error: Exception) -> None:
         self._failed += 1

@@ -10,6 +10,7 @@ import os
 import time
 from collections.abc import Iterable
 
+from ..blobs import digest_of
 from ..errors import UsageError
 from ..names import check_name
 from .catalogue import Catalogue
@@ -46,8 +47,18 @@ def link(
     collection: str,
     aliases: Iterable[str] = (),
     actor: Actor | None = None,
+    token: str | None = None,
 ) -> Version:
     """Link a version into a registry's collection; linked again, it stays one version and takes the aliases.
+
+    Args:
+        catalogue: Where both are.
+        version: Which.
+        registry: The registry.
+        collection: Its collection.
+        aliases: What it is called there.
+        actor: Who links it.
+        token: Under which; made up where none is given.
 
     Raises:
         UsageError: A name or an alias cannot be kept, or the collection holds versions of another type.
@@ -71,7 +82,17 @@ def link(
         run=actor.run if actor is not None else None,
         source=source,
     )
-    return catalogue.claim(draft, token=os.urandom(8).hex(), actor=actor)
+    return catalogue.claim(draft, token=token or os.urandom(8).hex(), actor=actor)
+
+
+def link_token(token: str, path: str) -> str:
+    """Answer under which token an artifact's link is made, wherever that is done.
+
+    Args:
+        token: Under which the artifact was logged.
+        path: The link's target.
+    """
+    return f"{token[:40]}-{digest_of(path.encode())[:16]}"
 
 
 def unlink(catalogue: Catalogue, version: Version, actor: Actor | None = None) -> None:

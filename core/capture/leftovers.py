@@ -11,9 +11,12 @@ from typing import TYPE_CHECKING, Any
 from ..paths import blobs_folder
 
 if TYPE_CHECKING:
+    from concurrent.futures import Future
+
     from ..artifacts.completing import Completed
     from ..artifacts.header import Header
     from ..artifacts.snapshot import Snapshot
+    from ..artifacts.version import Version
     from ..run import Run
 
 
@@ -36,7 +39,13 @@ def _work(run: Run, root: Path, stop: threading.Event) -> None:
     def send(found: Completed, header: Header, snapshot: Snapshot) -> None:
         uploads = run._uploads
         if found.version is not None and header.server == run._base_url and uploads is not None:
-            uploads.claim(found.draft(header), snapshot.token)
+            draft = found.draft(header)
+
+            def follow(claimed: Future[Version]) -> None:
+                if not claimed.cancelled() and claimed.exception() is None:
+                    uploads.replay(draft, claimed.result())
+
+            uploads.claim(draft, snapshot.token, follow)
 
     try:
         complete_left(root, say=run._complaints.say, done=send, stop=stop)

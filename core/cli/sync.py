@@ -71,6 +71,8 @@ def _tell(report: Report, address: str) -> None:
             f"{report.sent_files:,} files ({output.size(report.sent_file_bytes)}) sent; "
             f"{report.sent_versions:,} versions of artifacts are there."
         )
+    if report.sent_changes:
+        click.echo(f"{report.sent_changes:,} later links, aliases and the like of versions sent.")
     for count, sentence in (
         (report.set_aside, "records were refused by the server and stay here"),
         (report.left, "records are still on this machine only; run it again"),
