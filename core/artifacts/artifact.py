@@ -14,6 +14,7 @@ from ..errors import UsageError
 from ..names import check_name, to_folder
 from ..values import plain
 from ..wire import to_json
+from .contents import default_root
 from .files import ArtifactFile
 from .filling import Filling
 from .manifest import Manifest
@@ -145,7 +146,7 @@ class Artifact(Filling):
 
     def _of_place(self) -> Place:
         if self._place is None:
-            from .place import default_root, local_place
+            from .place import local_place
 
             self._place = local_place(self._contents.root if self._contents is not None else default_root())
         return self._place

@@ -7,13 +7,15 @@ import os
 import weakref
 from collections.abc import Iterator
 from pathlib import Path
-from typing import IO, Any, Literal
+from typing import IO, TYPE_CHECKING, Any, Literal
 
-from ..blobs import FolderBlobs
 from ..errors import UsageError
-from ..paths import blobs_folder
+from ..paths import blobs_folder, data_root
 from .manifest import Entry, check_path
 from .snapshot import Snapshot
+
+if TYPE_CHECKING:
+    from ..blobs import FolderBlobs
 
 Policy = Literal["mutable", "immutable"]
 _MODES = ("x", "xb", "w", "wb", "xt", "wt")
@@ -128,6 +130,22 @@ class Contents:
     def _last(self) -> Entry:
         file = self.snapshot.files[-1]
         return Entry(file.logical, file.size, is_executable=file.is_executable)
+
+
+def default_root() -> Path:
+    """Answer the folder that artifacts go to where no run says otherwise."""
+    from ..current import current
+    from ..settings import resolve
+
+    run = current()
+    if run is not None and not run.disabled:
+        return run.folder.parents[2]
+    chosen = resolve()
+    if chosen.mode == "disabled" or (run is not None and run.disabled):
+        import tempfile
+
+        return Path(tempfile.gettempdir()) / "tracker-disabled"
+    return Path(chosen.dir).expanduser().absolute() if chosen.dir else data_root()
 
 
 def _discard(snapshot: Snapshot, pid: int) -> None:

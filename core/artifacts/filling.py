@@ -10,7 +10,7 @@ from typing import IO, Any
 
 from ..complaints import is_strict, tell
 from ..errors import StorageError, UsageError
-from .contents import Contents, Policy
+from .contents import Contents, Policy, default_root
 from .files import ArtifactFile
 from .manifest import Entry, check_path
 from .pending import Pending
@@ -189,8 +189,6 @@ class Filling:
                 "Make another: artifact.new_draft(), or tracker.Artifact(name, type, incremental=True)."
             )
         if self._contents is None:
-            from .place import default_root
-
             self._contents = Contents(default_root())
         return self._contents
 

@@ -163,10 +163,11 @@ class RunArtifacts:
         pending = Pending()
         artifact._pending, artifact._logged_by = pending, self._run
         job = _Job(artifact, snapshot, header, pending)
+        has_thread = self._has_thread()  # begun before it has work: else its imports would come first
         with self._changed:
             self._queue.append(job)
             self._changed.notify_all()
-        if not self._has_thread():
+        if not has_thread:
             self._work_off()
         return artifact
 

@@ -12,7 +12,6 @@ from typing import Annotated, NamedTuple
 
 import msgspec
 
-from ..blobs import digest_of
 from ..errors import FormatError, UsageError
 from ..limits import MAX_BLOB_BYTES, MAX_MANIFEST_BYTES, MAX_PATH_BYTES, MAX_PATH_PART_BYTES
 
@@ -106,6 +105,8 @@ class Manifest:
     def digest(self) -> str:
         """The digest of paths and contents; how the bytes are kept does not matter to it."""
         if not self._digest:
+            from ..blobs import digest_of  # whoever logs an artifact does not wait for it
+
             listing = [[entry.path, *entry.content] for entry in self.entries.values()]
             self._digest = digest_of(msgspec.msgpack.encode(listing))
         return self._digest

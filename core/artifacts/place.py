@@ -13,7 +13,7 @@ from ..blobs import FolderBlobs
 from ..complaints import tell
 from ..errors import UsageError
 from ..limits import ARTIFACT_CACHE_BYTES, CACHE_TRIM_INTERVAL_SECONDS
-from ..paths import DEFAULT_ENTITY, artifacts_folder, blobs_folder, cache_root, data_root
+from ..paths import DEFAULT_ENTITY, artifacts_folder, blobs_folder, cache_root
 from ..sizes import parse_size
 from .catalogue import Catalogue, FolderCatalogue
 from .manifest import Manifest
@@ -179,19 +179,3 @@ def remote_place(address: str, key: str | None, root: Path | None = None) -> Pla
         open_api,
         is_cache=root is None,
     )
-
-
-def default_root() -> Path:
-    """Answer the folder that artifacts go to where no run says otherwise."""
-    from ..current import current
-    from ..settings import resolve
-
-    run = current()
-    if run is not None and not run.disabled:
-        return run.folder.parents[2]
-    chosen = resolve()
-    if chosen.mode == "disabled" or (run is not None and run.disabled):
-        import tempfile
-
-        return Path(tempfile.gettempdir()) / "tracker-disabled"
-    return Path(chosen.dir).expanduser().absolute() if chosen.dir else data_root()

@@ -17,7 +17,6 @@ import shutil
 import stat
 import time
 from collections.abc import Iterator
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, BinaryIO
 
@@ -86,8 +85,7 @@ class Held(msgspec.Struct, array_like=True):
         return self.size, self.mtime_ns
 
 
-@dataclass
-class _Copies:
+class _Copies(msgspec.Struct):
     """What was copied for one reason."""
 
     first: str
