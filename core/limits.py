@@ -197,6 +197,7 @@ MIN_CHUNK_BYTES = 64 << 10  # on average; smaller ones cost more in files than t
 MAX_CHUNK_BYTES = 1 << 20  # on average; the longest one has four times as many
 REUSED_BUNDLE_SHARE = 0.25  # of an old bundle in use; with less, what is used of it is kept anew, and it can go
 BUNDLE_BYTES = 4 << 20  # of small files in one blob
+FILES_PER_TURN = 32  # small ones, a millisecond's work: then the training thread has its turn
 RESTORE_THREADS = 4  # that read, check and write at most, fewer where there are fewer cores
 RESTORE_AHEAD = 8  # blobs read, or groups of files written, at once or waiting for their turn
 FETCH_BLOBS = 256  # asked for at once; while they are written, the next ones are fetched

@@ -19,6 +19,8 @@ FORMAT = 1
 _MAX_SIZE = 2**62
 _DRIVE = re.compile(r"[A-Za-z]:")
 _CONTROL = re.compile(r"[\x00-\x1f\x7f]")
+# Most paths are such: nothing in them needs a closer look, unless they are long.
+_PLAIN = re.compile(r"([A-Za-z0-9_-][A-Za-z0-9_.-]*/)*[A-Za-z0-9_-][A-Za-z0-9_.-]*")
 
 
 class Part(NamedTuple):
@@ -218,6 +220,8 @@ def check_path(path: str) -> str:
         UsageError: It is empty, absolute, has a drive letter, a backslash, a control character, `..`, `.` or an empty
             part, is no valid Unicode, or is longer than file systems take.
     """
+    if isinstance(path, str) and len(path) <= MAX_PATH_PART_BYTES and _PLAIN.fullmatch(path):
+        return path
     if not isinstance(path, str) or not path:
         raise UsageError(f"the path {path!r} names no file; give a name such as 'model/weights.bin'.")
     reason = ""

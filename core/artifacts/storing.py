@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterator
 
 from ..blobs import FolderBlobs, digest_of
 from ..errors import ChangedError, StorageError, TrackerError
-from ..limits import BUNDLE_BYTES, REUSED_BUNDLE_SHARE, SMALL_FILE_BYTES, SNAPSHOT_TOUCH_SECONDS
+from ..limits import BUNDLE_BYTES, FILES_PER_TURN, REUSED_BUNDLE_SHARE, SMALL_FILE_BYTES, SNAPSHOT_TOUCH_SECONDS
 from .cutting import Cut, Cutting
 from .holding import READING, WRITTEN
 from .manifest import Entry, Manifest, Part
@@ -128,7 +128,7 @@ class _Storing:
             return
         at = 0
         with open(self._snapshot.place(copied[0]), "rb", 1 << 20) as file:
-            for held in copied:
+            for number, held in enumerate(copied):
                 if at != held.at:  # what lay between was let go again
                     file.seek(held.at)
                 at = held.at + held.size
@@ -137,7 +137,8 @@ class _Storing:
                     raise StorageError(f"the snapshot in {self._snapshot.folder} is cut short; log the artifact again.")
                 self._read(held.size)
                 self._small.add(held, data)
-                time.sleep(0)  # let the training thread have its turn
+                if number % FILES_PER_TURN == 0:
+                    time.sleep(0)  # let the training thread have its turn; to do so costs as much as keeping two files
 
     def _look(self, held: Held) -> None:
         try:
