@@ -302,6 +302,9 @@ class Snapshot:
         if self._small is not None:
             self._small.close()
             self._small = None
+        # First of all the list: should we be killed meanwhile, what is left is rubbish to whoever finds it.
+        with contextlib.suppress(OSError):
+            os.unlink(self.folder / _LIST)
         shutil.rmtree(self.folder, ignore_errors=True)
 
     @property

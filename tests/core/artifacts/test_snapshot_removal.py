@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import os
+import shutil
 from pathlib import Path
+
+import pytest
 
 from tracker.core.artifacts.snapshot import Snapshot, pending
 from tracker.core.artifacts.storing import store
@@ -37,3 +40,21 @@ def test_what_a_living_process_leaves_is_for_others(tmp_path: Path) -> None:
 
     snapshot.save({"name": "x"}, is_left=True)
     assert [each.header for each in pending(tmp_path)] == [{"name": "x"}]
+
+
+def test_one_that_was_half_let_go_is_let_go_by_the_next(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Its process was killed meanwhile: it was stored by then, and nothing of it can be completed any more."""
+    snapshot = Snapshot.create(tmp_path, "t")
+    snapshot.add_bytes("a", b"1")
+    snapshot.save({"name": "x"}, is_left=True)
+
+    def killed_meanwhile(folder: Path, **_options: object) -> None:
+        (folder / "small").unlink()
+
+    with monkeypatch.context() as patch:
+        patch.setattr(shutil, "rmtree", killed_meanwhile)
+        snapshot.discard()
+
+    assert list(pending(tmp_path)) == []
+    assert not snapshot.folder.exists()
+    assert list((tmp_path / ".snapshots").iterdir()) == []
