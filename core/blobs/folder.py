@@ -54,13 +54,14 @@ class FolderBlobs:
     def __init__(self, folder: Path) -> None:
         self.folder = folder
         self._lock = threading.Lock()
-        self._fresh: dict[Path, None] = {}  # named, and not known to be on disk
+        self._fresh: dict[str, None] = {}  # named, and not known to be on disk
         self._is_overfull = False  # there are more of them
         self._naming = 0  # that are being named this moment
         self._unsynced = Unsynced(folder)
         self._is_recovered = False
         self._recovering = threading.Lock()
-        self._made: set[Path] = set()
+        self._made: set[str] = set()
+        self._folder = os.fspath(folder)  # names are put together as texts: a large file has ten thousand pieces
         self._pid = 0
         self._mark = ""
         self._count = 0
@@ -93,10 +94,10 @@ class FolderBlobs:
                         return found
                     size = file.tell()
                     is_packed = self._packed_beside(name, file, size, compress)
-                self._name(Path(f"{name}{_PACKED}") if is_packed else name, found, is_packed)
+                self._name(f"{name}{_PACKED}" if is_packed else name, found, is_packed)
             finally:
                 _remove(name)
-                _remove(Path(f"{name}{_PACKED}"))
+                _remove(f"{name}{_PACKED}")
         return found
 
     def put_file(self, path: Path, digest: str | None = None, *, move: bool = False) -> str:
@@ -139,7 +140,7 @@ class FolderBlobs:
         with self._refusing():
             path, fd = self._draft()
             os.close(fd)
-        return path
+        return Path(path)
 
     def put_packed(self, source: BinaryIO, digest: str, most_bytes: int) -> None:
         """Keep bytes that come packed, as they come.
@@ -197,7 +198,7 @@ class FolderBlobs:
         """Remove a blob, if it is there."""
         for path in self._places(digest):
             with contextlib.suppress(FileNotFoundError):
-                path.unlink()
+                os.unlink(path)
 
     def remove_unused(self, digest: str, since: float) -> int:
         """Remove a blob that nobody has put or used since a time; answer its bytes on disk, 0 where it stays.
@@ -209,7 +210,7 @@ class FolderBlobs:
             since: Seconds since the epoch.
         """
         freed = 0
-        for path in self._places(digest):
+        for path in map(Path, self._places(digest)):
             aside = path.with_name(f".{path.name}{_UNUSED}")
             with contextlib.suppress(FileNotFoundError):
                 if path.stat().st_mtime >= since:
@@ -229,7 +230,7 @@ class FolderBlobs:
 
     def has(self, digest: str) -> bool:
         """Answer whether the bytes are kept."""
-        return is_digest(digest) and any(path.is_file() for path in self._places(digest))
+        return is_digest(digest) and any(map(os.path.isfile, self._places(digest)))
 
     def missing(self, digests: Iterable[str]) -> list[str]:
         """Answer those that are not kept, each once, in the order given."""
@@ -284,10 +285,10 @@ class FolderBlobs:
             FileNotFoundError: There is none.
         """
         plain, packed = self._places(digest)
-        if plain.is_file():
-            return plain, False
-        if packed.is_file():
-            return packed, True
+        if os.path.isfile(plain):
+            return Path(plain), False
+        if os.path.isfile(packed):
+            return Path(packed), True
         raise FileNotFoundError(f"there is no blob {digest} in {self.folder}.")
 
     def walk(self) -> Iterator[Stored]:
@@ -320,7 +321,7 @@ class FolderBlobs:
         """
         with self._refusing():
             path = self._arriving(digest)
-            self._make(path.parent)
+            self._make(os.path.dirname(path))
             fd = os.open(path, os.O_WRONLY | os.O_CREAT | _BINARY, 0o644)
             try:
                 held = os.fstat(fd).st_size
@@ -433,24 +434,24 @@ class FolderBlobs:
                 raise
         return found
 
-    def _packed_beside(self, name: Path, file: BinaryIO, size: int, compress: bool | None) -> bool:
+    def _packed_beside(self, name: str, file: BinaryIO, size: int, compress: bool | None) -> bool:
         with open(f"{name}{_PACKED}", "xb") as target:
             return packing.pack_file(file, target, size, compress)
 
     def _taken(self, path: Path, digest: str) -> bool:
         """Rename a file to its blob; False where it is on another disk."""
-        self._make(self.folder / digest[:2])
+        self._make(os.path.join(self._folder, digest[:2]))
         try:
-            self._name(path, digest, False)
+            self._name(os.fspath(path), digest, False)
         except OSError as error:
             if isinstance(error, PermissionError) or error.errno == errno.EXDEV:
                 return False
             raise
         return True
 
-    def _name(self, draft: Path, digest: str, is_packed: bool) -> None:
-        target = self.folder / digest[:2] / (digest + _PACKED if is_packed else digest)
-        self._make(target.parent)
+    def _name(self, draft: str, digest: str, is_packed: bool) -> None:
+        target = self._places(digest)[is_packed]
+        self._make(os.path.dirname(target))
         with self._lock:
             self._own()
             self._unsynced.begin()
@@ -468,9 +469,10 @@ class FolderBlobs:
 
     def _is_here(self, digest: str) -> bool:
         """Answer whether a blob is kept; if so, note that it is used again."""
+        plain, packed = self._places(digest)
+        path = plain if os.path.isfile(plain) else packed
         try:
-            path, _ = self.stored(digest)
-            age = time.time() - path.stat().st_mtime
+            age = time.time() - os.stat(path).st_mtime
             if age > TOUCH_INTERVAL_SECONDS:
                 os.utime(path)
         except FileNotFoundError:
@@ -491,7 +493,7 @@ class FolderBlobs:
         if found != stored.digest:
             self._set_aside(stored.path)
 
-    def _note_fresh(self, path: Path) -> None:
+    def _note_fresh(self, path: str) -> None:
         with self._lock:
             self._own()
             self._unsynced.begin()
@@ -512,29 +514,30 @@ class FolderBlobs:
 
     def _set_aside(self, path: Path) -> None:
         with contextlib.suppress(OSError):
-            self._make(self.folder / _DAMAGED)
+            self._make(os.path.join(self._folder, _DAMAGED))
             os.replace(path, self.folder / _DAMAGED / path.name)
 
-    def _places(self, digest: str) -> tuple[Path, Path]:
-        folder = self.folder / check_digest(digest)[:2]
-        return folder / digest, folder / (digest + _PACKED)
+    def _places(self, digest: str) -> tuple[str, str]:
+        """Answer where a blob may lie: plain, and packed."""
+        plain = os.path.join(self._folder, check_digest(digest)[:2], digest)
+        return plain, plain + _PACKED
 
     def _arriving(self, digest: str) -> Path:
         return self.folder / _ARRIVING / check_digest(digest)
 
-    def _draft(self) -> tuple[Path, int]:
+    def _draft(self) -> tuple[str, int]:
         with self._lock:
             self._own()
             self._count += 1
             name = f"{self._mark}-{self._count}"
-        folder = self.folder / _DRAFTS
+        folder = os.path.join(self._folder, _DRAFTS)
         self._make(folder)
-        path = folder / name
+        path = os.path.join(folder, name)
         return path, os.open(path, os.O_RDWR | os.O_CREAT | os.O_EXCL | _BINARY, 0o644)
 
-    def _make(self, folder: Path) -> None:
+    def _make(self, folder: str) -> None:
         if folder not in self._made:
-            folder.mkdir(parents=True, exist_ok=True)
+            os.makedirs(folder, exist_ok=True)
             self._made.add(folder)
 
     @contextlib.contextmanager
@@ -595,6 +598,6 @@ def _entries(folder: Path) -> list[os.DirEntry[str]]:
         return []
 
 
-def _remove(path: Path) -> None:
+def _remove(path: str | Path) -> None:
     with contextlib.suppress(OSError):
-        path.unlink()
+        os.unlink(path)

@@ -25,7 +25,7 @@ _NAME = re.compile(r"(?P<host>[^~]*)~(?P<boot>[0-9a-z-]+)~(?P<pid>\d+)~(?P<start
 _SLACK_SECONDS = 10.0  # the clock of a file system may be another than ours
 
 
-def sync_files(folder: Path, files: list[Path] | None) -> None:
+def sync_files(folder: Path, files: list[str] | None) -> None:
     """Return when the disk has the files, and their names.
 
     Args:
@@ -50,8 +50,8 @@ def sync_files(folder: Path, files: list[Path] | None) -> None:
             sync_file(fd)
         finally:
             os.close(fd)
-    for place in {file.parent for file in files}:
-        sync_names(place, 1)
+    for place in {os.path.dirname(file) for file in files}:
+        sync_names(Path(place), 1)
     sync_names(folder, 2)
 
 

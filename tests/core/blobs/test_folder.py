@@ -167,8 +167,7 @@ def test_a_wrong_arrival_can_begin_anew(blobs: FolderBlobs) -> None:
 def test_what_dead_processes_left_is_cleaned(blobs: FolderBlobs) -> None:
     """A draft of a process that is gone goes; one of a living process stays."""
     blobs.put(b"x")
-    own, fd = blobs._draft()
-    os.close(fd)
+    own = blobs.draft()
     dead = own.with_name(own.name.replace(f"-{os.getpid()}-", "-999999999-"))
     dead.write_bytes(b"half")
     blobs.arrive(digest_of(NOISE), 0, b"young")
@@ -300,7 +299,7 @@ def test_marks_of_processes_that_died_do_not_pile_up(blobs: FolderBlobs) -> None
 
 def test_more_than_can_be_remembered_is_synced(blobs: FolderBlobs, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("tracker.core.blobs.folder.MAX_FRESH_BLOBS", 5)
-    asked: list[list[Path] | None] = []
+    asked: list[list[str] | None] = []
     monkeypatch.setattr("tracker.core.blobs.folder.sync_files", lambda _folder, files: asked.append(files))
     for number in range(5):
         blobs.put(b"%d" % number)
@@ -318,7 +317,7 @@ def test_a_disk_that_does_not_confirm_is_asked_again(blobs: FolderBlobs, monkeyp
     """The mark stays, and nothing is forgotten."""
     blobs.put(b"x")
 
-    def fail(_folder: Path, files: list[Path] | None) -> None:
+    def fail(_folder: Path, files: list[str] | None) -> None:
         raise OSError(5, "Input/output error")
 
     with monkeypatch.context() as patch:
