@@ -5,6 +5,7 @@ What only storing and looking up need is imported there: the training thread mus
 
 from __future__ import annotations
 
+import contextlib
 import os
 import threading
 import time
@@ -15,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 
 from ..complaints import is_strict
 from ..errors import ChangedError, TrackerError, TransportError, UsageError
-from ..limits import FINISH_STALL_SECONDS
+from ..limits import CATALOGUE_STALL_SECONDS, FINISH_STALL_SECONDS
 from ..progress import Progress
 from ..record import Kind
 from .artifact import Artifact, names_of
@@ -23,7 +24,7 @@ from .contents import Contents
 from .header import Header, edge_body
 from .pending import Pending
 from .snapshot import Snapshot
-from .version import LATEST, Actor, Draft, Version
+from .version import LATEST, Actor, Draft, Name, Version, parse_name
 
 if TYPE_CHECKING:
     from concurrent.futures import Future
@@ -64,6 +65,7 @@ class RunArtifacts:
         self._failed = 0
         self._is_over = False
         self._remote: Place | None = None
+        self._last: dict[str, Pending] = {}  # by name, what was logged last
         self._following = 0  # versions that the server has been asked to take, and has not answered
 
     @property
@@ -162,6 +164,7 @@ class RunArtifacts:
         snapshot.save(header.dump())
         pending = Pending()
         artifact._pending, artifact._logged_by = pending, self._run
+        self._last[artifact._base_name] = pending
         job = _Job(artifact, snapshot, header, pending)
         has_thread = self._has_thread()  # begun before it has work: else its imports would come first
         with self._changed:
@@ -235,6 +238,7 @@ class RunArtifacts:
     def _find(self, name: str) -> tuple[Place, Version]:
         """Find a version: online on the server first, then among those that are only here."""
         where = (self._run.entity, self._run.project)
+        self._wait_for(parse_name(name, *where))
         remote = self._server()
         if remote is None:
             return self.place, self.place.find(name, *where)
@@ -247,6 +251,17 @@ class RunArtifacts:
                 raise error from None
             self._run._complaints.say(f"{name!r} is taken from this machine: {error}")
             return self.place, found
+
+    def _wait_for(self, name: Name) -> None:
+        """Wait for what this run itself has logged under a name, and is on its way."""
+        pending = self._last.get(name.name)
+        if pending is None or (name.entity, name.project) != (self._run.entity, self._run.project):
+            return
+        with self._changed:
+            while any(job.pending is pending for job in self._queue) and self._thread is not threading.current_thread():
+                self._changed.wait()
+        with contextlib.suppress(TrackerError, TimeoutError):  # it is looked for all the same
+            pending.wait(CATALOGUE_STALL_SECONDS)
 
     def _server(self) -> Place | None:
         """Answer the server's place; None where the run sends nothing."""

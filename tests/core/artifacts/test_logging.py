@@ -585,3 +585,12 @@ def test_disabled_runs_take_everything_and_keep_nothing(home: Path, tmp_path: Pa
         assert model.wait() is model
         assert run.link_artifact(artifact, "a/b").wait().aliases == []
     assert not (home / "runs").exists()
+
+
+def test_a_run_uses_what_it_has_just_logged(run: tracker.Run, tmp_path: Path) -> None:
+    """By its name, without waiting: the version is the one that was logged last."""
+    for text in ("one", "two" * 2_000_000):
+        (tmp_path / "x").write_text(text)
+        run.log_artifact(tmp_path / "x", name="rows", type="dataset", aliases=["now"])
+        assert run.use_artifact("rows:latest").get_entry("x").open().read() == text.encode()
+        assert run.use_artifact("digits/rows:now").get_entry("x").open().read() == text.encode()
