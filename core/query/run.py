@@ -437,8 +437,22 @@ class Run(ArtifactsOfRead):
         self.update()
 
     def delete(self, delete_artifacts: bool = False) -> None:
-        """Move the run to the trash; `restore` brings it back."""
+        """Move the run to the trash; `restore` brings it back.
+
+        Args:
+            delete_artifacts: Delete the versions that this run has made, too; `restore` does not bring these back. One
+                that another run has made or used, that a registry links, or that has an alias other than "latest" is
+                kept, and named with the reason.
+        """
         self._source.delete(self._info.path)
+        if not delete_artifacts:
+            return
+        from ..artifacts.deleting import delete_made
+        from ..complaints import tell
+
+        _, kept = delete_made(self._source.place().catalogue, self.path)
+        for path, why in kept:
+            tell(f"{path} is kept: {why}. Delete it by itself: tracker artifact rm {path}")
 
     def restore(self) -> None:
         """Take the run out of the trash."""
