@@ -375,7 +375,8 @@ class Run(ArtifactsOfRun):
 
         Args:
             root: The folder.
-            name: Accepted as in W&B; the files are the run's own.
+            name: Also log them as an artifact of this name and of type "code", as W&B does: the same files are the
+                same version.
             include_fn: Takes a path (and `root`, where it has two parameters) and answers whether the file is kept;
                 by default Python files, requirements.txt, pyproject.toml and Dockerfile.
             exclude_fn: The same; what it excludes is left out even if `include_fn` wants it.
@@ -387,7 +388,7 @@ class Run(ArtifactsOfRun):
 
         try:
             is_redacted = getattr(self.settings, "redact", None) is not False
-            return log_code(self, root, os.getcwd(), is_redacted, include_fn, exclude_fn)
+            return log_code(self, root, os.getcwd(), is_redacted, include_fn, exclude_fn, name)
         except Exception as error:
             if is_strict():
                 raise

@@ -36,6 +36,7 @@ def log_code(
     is_redacted: bool,
     include_fn: Chooses | None,
     exclude_fn: Chooses | None,
+    artifact_name: str | None = None,
 ) -> list[str]:
     """Keep files of a folder; answer their names in the run.
 
@@ -46,6 +47,7 @@ def log_code(
         is_redacted: Mask secrets.
         include_fn: Takes a path, and the root too where it has two parameters; answers whether the file is kept.
         exclude_fn: The same, and wins.
+        artifact_name: Log them as an artifact of this name, too.
     """
     top = os.path.abspath(os.path.join(folder, os.path.expanduser(os.fspath(root))))
     place = os.path.relpath(top, folder)
@@ -72,6 +74,8 @@ def log_code(
         data, count = redact_bytes(data) if is_redacted else (data, 0)
         drafts.append(Draft(name, data, "code", {"mode": mode, **({"redacted": count} if count else {})}))
     keep_all(run, drafts)
+    if artifact_name is not None and drafts:
+        _log(run, artifact_name, [(draft.name[len(FILES) + len(prefix) :], draft.data) for draft in drafts])
     if left_out:
         run._complaints.say(
             f"log_code({os.fspath(root)!r}) has kept {len(drafts):,} files and left others out: at most "
@@ -79,6 +83,17 @@ def log_code(
             "Say which ones with include_fn, exclude_fn or .trackerignore."
         )
     return [draft.name for draft in drafts]
+
+
+def _log(run: Run, name: str, files: list[tuple[str, bytes]]) -> None:
+    """Log what was kept, secrets masked, as an artifact; its paths are those below the folder."""
+    from ..artifacts.artifact import Artifact
+
+    artifact = Artifact(name, type="code")
+    for path, data in files:
+        with artifact.new_file(path, "wb") as file:
+            file.write(data)
+    run.log_artifact(artifact)
 
 
 def _walk(top: str, runs: str) -> Iterator[str]:

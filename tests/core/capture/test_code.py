@@ -306,6 +306,23 @@ def test_log_code_takes_what_it_is_told(tmp_path: Path, monkeypatch: pytest.Monk
     assert (data.read(), data.details["redacted"]) == (b"password = '[redacted]'  # a.py\n", 1)
 
 
+def test_a_name_makes_the_code_an_artifact_as_well(tmp_path: Path, home: Path) -> None:
+    """Of type "code", its paths below the folder, secrets masked; the same files are the same version."""
+    (tmp_path / "src" / "sub").mkdir(parents=True)
+    (tmp_path / "src" / "sub" / "a.py").write_text("password = 'hunter2'\n")
+    (tmp_path / "src" / "b.py").write_text("b = 1\n")
+    for run_id in ("r1", "r2"):
+        with tracker.init(project="named", id=run_id, settings=QUIET) as run:
+            kept = run.log_code(tmp_path / "src", name="source")
+            assert [name.rpartition("/")[2] for name in kept] == ["b.py", "a.py"]
+            run.log_code(tmp_path / "src")
+    with Api(dir=home / "runs") as api:
+        (artifact,) = api.artifacts("code", "named/source")
+        assert [file.path for file in artifact.files()] == ["b.py", "sub/a.py"]
+        assert artifact.get_entry("sub/a.py").open().read() == b"password = '[redacted]'\n"
+        assert [each.name for each in api.artifact_collections("named")] == ["source"]
+
+
 def test_a_fault_in_what_log_code_calls_is_said_and_harms_nothing(
     home: Path, capsys: pytest.CaptureFixture[str], caplog: pytest.LogCaptureFixture
 ) -> None:
