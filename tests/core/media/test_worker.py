@@ -168,10 +168,11 @@ def test_a_forked_child_logs_media_too(tmp_path: Path) -> None:
 import os, tracker
 run = tracker.init(project="media", dir={str(tmp_path)!r})
 run.log({{"parent": tracker.Text("x" * 9000)}})
-if os.fork() == 0:
+child = os.fork()
+if child == 0:
     run.log({{"child": tracker.Text("y" * 9000)}})
     os._exit(0)
-os.wait()
+os.waitpid(child, 0)
 run.finish()
 """
     subprocess.run([sys.executable, "-c", code], check=True, env=os.environ)
