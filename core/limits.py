@@ -71,6 +71,7 @@ GAP_SECONDS = 2.0  # a hole in a live stream is looked at again after that, befo
 UNREADABLE_RETRY_SECONDS = 30.0  # a stream that cannot be read is let be for so long
 SYNC_STALL_SECONDS = 60.0  # `tracker sync` gives up when the server has taken nothing for so long
 FINISH_STALL_SECONDS = 10.0  # finish() returns this long after the server last acknowledged anything
+FINISH_SYNC_STALLS = 12  # times as long where the disk is asked to confirm: it says nothing until it has all
 
 FINISH_KEEP_SECONDS = 10.0  # for the disk to confirm the end of a run
 FINISH_SEAL_SECONDS = 2.0  # what is not sealed by then stays open, and is just as readable

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 
 from ..complaints import is_strict
 from ..errors import ChangedError, TrackerError, TransportError, UsageError
-from ..limits import CATALOGUE_STALL_SECONDS, FINISH_STALL_SECONDS
+from ..limits import CATALOGUE_STALL_SECONDS, FINISH_STALL_SECONDS, FINISH_SYNC_STALLS
 from ..progress import Progress
 from ..record import Kind
 from .artifact import Artifact, names_of
@@ -508,17 +508,23 @@ class RunArtifacts:
 
     def _wait(self, stall: float, timeout: float | None) -> None:
         end = None if timeout is None else time.monotonic() + timeout
-        before, limit = self._mark(), time.monotonic() + stall
+        before: tuple[int, int] | None = None
+        limit = 0.0
         with Progress("storing", "bytes", is_silent=self._run._complaints.is_silent) as bar, self._changed:
             while self._queue and self._thread is not None and self._thread.is_alive():
+                if (mark := self._mark()) != before:
+                    before, limit = mark, time.monotonic() + stall * (FINISH_SYNC_STALLS if self._is_read() else 1)
                 now = time.monotonic()
                 if now > limit or (end is not None and now > end):
                     return
                 self._changed.wait(_POLL_SECONDS)
-                if (mark := self._mark()) != before:
-                    before, limit = mark, time.monotonic() + stall
+                doing = ", waiting for the disk" if self._is_read() else ""
                 bar.total = sum(job.snapshot.size for job in self._queue)
-                bar.update(sum(job.done_bytes for job in self._queue), f"{len(self._queue)} artifacts")
+                bar.update(sum(job.done_bytes for job in self._queue), f"{len(self._queue)} artifacts{doing}")
+
+    def _is_read(self) -> bool:
+        """Answer whether all bytes of the first one are read: what is left is that the disk has them."""
+        return bool(self._queue) and self._queue[0].done_bytes >= self._queue[0].snapshot.size
 
     def _mark(self) -> tuple[int, int]:
         return len(self._queue), sum(job.done_bytes for job in list(self._queue))

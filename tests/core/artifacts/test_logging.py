@@ -9,6 +9,7 @@ import sys
 import threading
 from collections.abc import Iterator
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -17,8 +18,10 @@ import tracker
 from tracker.core.artifacts import storing
 from tracker.core.artifacts.completing import complete_left
 from tracker.core.artifacts.place import local_place
+from tracker.core.blobs import FolderBlobs
 from tracker.core.errors import ChangedError, StorageError, TrackerError, UsageError
 from tracker.core.journal import StreamReader
+from tracker.core.limits import FINISH_STALL_SECONDS
 from tracker.core.paths import find_runs, streams
 from tracker.core.record import Kind
 
@@ -549,6 +552,57 @@ def test_finish_gives_up_where_nothing_moves_and_says_so(
 
     assert complete_left(root) == 2
     assert [local_place(root).find(f"digits/{name}").version for name in "ab"] == [0, 0]
+
+
+def test_finish_is_patient_while_the_disk_is_asked_to_confirm(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """That may take long after many bytes, and nothing is heard meanwhile."""
+    asked, confirmed = threading.Event(), threading.Event()
+    now = 0.0
+
+    def slow_sync(self: FolderBlobs) -> None:
+        asked.set()
+        assert confirmed.wait(60)
+
+    def monotonic() -> float:
+        nonlocal now
+        now += 1.0
+        if now > 5 * FINISH_STALL_SECONDS:
+            confirmed.set()
+        return now
+
+    monkeypatch.setattr(FolderBlobs, "sync", slow_sync)
+    run = tracker.init(project="digits", settings={"silent": True})
+    artifact = run.log_artifact(__file__, name="net")
+    assert asked.wait(60)
+    monkeypatch.setattr("tracker.core.artifacts.logging.time", SimpleNamespace(monotonic=monotonic))
+    run.finish()
+
+    assert artifact.wait(60).version == "v0"
+    assert now > 5 * FINISH_STALL_SECONDS
+
+
+def test_a_disk_that_never_confirms_is_not_waited_for_for_ever(
+    root: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    asked, over = threading.Event(), threading.Event()
+
+    def dead_sync(self: FolderBlobs) -> None:
+        asked.set()
+        over.wait(60)
+        raise storing.StoppedError("stopped.")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(FolderBlobs, "sync", dead_sync)
+        run = tracker.init(project="digits", settings={"finish_stall_seconds": 0.05})
+        artifact = run.log_artifact(__file__, name="net")
+        assert asked.wait(60)
+        run.finish()
+        over.set()
+        with pytest.raises(TrackerError):
+            artifact.wait(60)
+
+    assert "1 artifacts are not stored yet" in caplog.text
+    assert complete_left(root) == 1
 
 
 def test_a_killed_run_says_what_is_left_and_waits_for_nothing(root: Path, tmp_path: Path) -> None:
