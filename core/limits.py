@@ -124,6 +124,7 @@ CONSOLE_BETWEEN_SECONDS = 10.0
 CONSOLE_MOST_BYTES = 64 << 20  # of all but the tail: what a runaway loop can fill the disk with
 CONSOLE_RECORD_BYTES = 48 << 10
 CONSOLE_LINE_CHARS = 16 << 10
+CONSOLE_SLICE_CHARS = 16 << 10  # looked at between two looks at the pipe
 CONSOLE_ROWS = 64  # how far up a cursor can go: lines above do not change any more
 CONSOLE_AGAIN_SECONDS = 5.0  # a progress bar is told anew so often
 CONSOLE_FLUSH_SECONDS = 0.5  # from a line to its record

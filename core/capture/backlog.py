@@ -18,6 +18,7 @@ from ..limits import (
     CONSOLE_LINE_CHARS,
     CONSOLE_MOST_BYTES,
     CONSOLE_ROWS,
+    CONSOLE_SLICE_CHARS,
     CONSOLE_TAIL_BYTES,
 )
 from ..redaction import Redactor
@@ -126,7 +127,7 @@ class Backlog:
             self._through_ns = now_ns
             self._let_through(self._between_bytes)
         if self._kept:
-            self._show(self._kept.popleft())
+            self._show(self._slice())
         return self._take(now_ns, is_last=False)
 
     def end(self, now_ns: int) -> list[Line]:
@@ -135,6 +136,15 @@ class Backlog:
         while self._kept:
             self._show(self._kept.popleft())
         return self._take(now_ns, is_last=True)
+
+    def _slice(self) -> Piece | Gap:
+        """Take the first piece, or as much of it as costs a few milliseconds: what comes meanwhile waits in a pipe."""
+        piece = self._kept.popleft()
+        if isinstance(piece, Gap) or len(piece.text) <= CONSOLE_SLICE_CHARS:
+            return piece
+        at = piece.text.rfind("\n", 0, CONSOLE_SLICE_CHARS) + 1 or CONSOLE_SLICE_CHARS
+        self._kept.appendleft(piece._replace(text=piece.text[at:]))
+        return piece._replace(text=piece.text[:at])
 
     def _show(self, piece: Piece | Gap) -> None:
         screen = self._screens.get(piece.source)
