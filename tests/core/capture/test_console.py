@@ -212,7 +212,7 @@ def test_everything_is_put_back(tmp_path: Path) -> None:
 def test_what_was_redirected_since_stays_so(tmp_path: Path) -> None:
     """`finish` does not take back what the program itself has put in the place of a descriptor."""
     code = f"""
-    with contextlib.redirect_stdout(open({str(tmp_path / "inner")!r}, "w")):
+    with open({str(tmp_path / "inner")!r}, "w") as inner, contextlib.redirect_stdout(inner):
         print("inner")
     sys.stdout.flush()
     os.dup2(os.open({str(tmp_path / "own")!r}, os.O_WRONLY | os.O_CREAT), 1)

@@ -194,7 +194,8 @@ def test_restore_makes_the_folder_and_tells_the_command(project: Path, call: Tra
 
     assert code == 0
     assert f"is restored in {target}\n" in out
-    assert f"cd {target} && OMP_NUM_THREADS=3 {sys.executable} train.py c 2" == command
+    seed = f"PYTHONHASHSEED={os.environ['PYTHONHASHSEED']} " if "PYTHONHASHSEED" in os.environ else ""
+    assert f"cd {target} && {seed}OMP_NUM_THREADS=3 {sys.executable} train.py c 2" == command
     assert (target / "helper.py").read_text() == "x = 2\n"
     assert (target / "model.py").read_bytes() == (project / "model.py").read_bytes()
     assert "msgspec==" in (tmp_path / "req.txt").read_text()

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import json
 import os
 import subprocess
 import sys
+import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
+from urllib.request import urlopen
 
 import pytest
 
@@ -28,7 +31,12 @@ def serving(root: Path, cache: Path) -> Iterator[str]:
     assert process.stdout is not None
     try:
         line = process.stdout.readline()
-        yield next(word for word in line.split() if word.startswith("http"))
+        url = next(word for word in line.split() if word.startswith("http"))
+        limit = time.monotonic() + 60
+        while not json.load(urlopen(f"{url}/api/v1/runs"))["total"]:  # the folder is read beside the first answers
+            assert time.monotonic() < limit, "no run came to be seen"
+            time.sleep(0.02)
+        yield url
     finally:
         process.terminate()
         process.wait(10)
