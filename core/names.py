@@ -78,9 +78,13 @@ def check_name(name: str, what: str) -> str:
     """Answer the name, or raise where it cannot name an entity, a project or a run.
 
     Raises:
-        UsageError: The name is empty, too long, or holds a slash, a colon, `?`, `#` or a control character.
+        UsageError: The name is no text, empty, a dot or two, too long, or holds a slash, a colon, `?`, `#` or a control character.
     """
-    if not isinstance(name, str) or not name.strip():
+    if not isinstance(name, str):
+        raise UsageError(f"the {what} is {name!r}, of type {type(name).__name__}; give a text.")
+    if name in (".", ".."):  # neither an address nor a folder can hold it
+        raise UsageError(f"the {what} is {name!r}; give it at least one letter or digit.")
+    if not name.strip():
         raise UsageError(f"the {what} is {name!r}; give it at least one visible character.")
     if len(name) > MAX_NAME_CHARS or len(to_folder(name).encode()) > 240:
         raise UsageError(f"the {what} {name[:40]!r}… has {len(name)} characters; at most {MAX_NAME_CHARS} can be kept.")

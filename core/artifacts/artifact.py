@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from .place import Place
 
 _DAY_SECONDS = 86_400.0
+_MAX_LISTED = 1_000  # elements of an array in metadata
 
 
 class ArtifactTTL(enum.Enum):
@@ -71,9 +72,13 @@ class Artifact(Filling):
         digest_algorithm: str | None = None,
     ) -> None:
         self._base_name = check_name(name, "artifact's name")
+        if name != name.strip() or "@" in name:  # `use_artifact` would not find it again
+            raise UsageError(
+                f"the artifact's name {name!r} holds '@', or begins or ends with a blank; leave that out, or use '-'."
+            )
         self._type = check_name(type, "artifact's type")
         self.description = description
-        self.metadata = _metadata(metadata)
+        self.metadata = metadata
         self.incremental = bool(incremental)
         self.use_as = use_as
         self.aliases: list[str] = []
@@ -100,6 +105,15 @@ class Artifact(Filling):
         self._ttl = ArtifactTTL.INHERIT if version.ttl_days is None else version.ttl_days
 
     # --- what it is ----------------------------------------------------------------------
+
+    @property
+    def metadata(self) -> dict[str, Any]:
+        """Your own facts, as plain data; can be changed and set, and is kept by `save()`."""
+        return self._metadata
+
+    @metadata.setter
+    def metadata(self, metadata: Mapping[str, Any] | None) -> None:
+        self._metadata = plain_metadata(metadata)
 
     def is_draft(self) -> bool:
         """Answer whether it is not logged yet."""
@@ -218,9 +232,19 @@ class Artifact(Filling):
     @property
     def created_at(self) -> str:
         """When it was logged, in ISO format (UTC)."""
-        seconds = self._settled("created_at").created_ns / 1e9
-        moment = datetime.datetime.fromtimestamp(seconds, datetime.timezone.utc)
-        return moment.replace(tzinfo=None).isoformat(timespec="milliseconds") + "Z"
+        return _iso(self._settled("created_at").created_ns)
+
+    @property
+    def updated_at(self) -> str:
+        """When it was logged, or something was changed of it last: an alias, its description; in ISO format (UTC)."""
+        version = self._settled("updated_at")
+        events = self._of_place().catalogue.history(version.entity, version.project, version.name)
+        return _iso(max([version.created_ns, *(each.time_ns for each in events if each.version == version.version)]))
+
+    @property
+    def commit_hash(self) -> str:
+        """What W&B calls so: the same as `digest`."""
+        return self._settled("commit_hash").digest
 
     @property
     def url(self) -> str | None:
@@ -237,6 +261,14 @@ class Artifact(Filling):
         """`entity/project/name:v3` of where it was logged; of a link, not the registry's."""
         version = self._settled("source_qualified_name")
         return version.source or version.path
+
+    @property
+    def source_collection(self) -> Any:
+        """All versions of the name it was logged under."""
+        from ..query.artifacts import ArtifactCollection
+
+        origin = self._origin()
+        return ArtifactCollection.of(self._of_place(), origin.entity, origin.project, origin.name)
 
     @property
     def source_name(self) -> str:
@@ -327,6 +359,29 @@ class Artifact(Filling):
     def get_path(self, name: str | os.PathLike[str]) -> ArtifactFile:
         """Answer one file, as `get_entry` does."""
         return self.get_entry(name)
+
+    def get_added_local_path_name(self, local_path: str) -> str | None:
+        """Answer under which path a file was added; None where it was not, or the artifact was not filled here."""
+        wanted = os.path.realpath(local_path)
+        held = self._contents.snapshot.files if self.is_draft() and self._contents is not None else []
+        return next((each.logical for each in held if os.path.realpath(each.source) == wanted), None)
+
+    def file(self, root: str | os.PathLike[str] | None = None) -> str:
+        """Write the one file it has, and answer its path.
+
+        Args:
+            root: The folder; the same default as that of `download`.
+
+        Raises:
+            UsageError: It has none, or several.
+        """
+        files = self.files()
+        if len(files) != 1:
+            raise UsageError(f"{self.name} has {len(files):,} files, not one; use download(), or get_entry(path).")
+        return files[0].download(None if root is None else Path(root))
+
+    def finalize(self) -> None:
+        """Accepted as in W&B: an artifact does not change any more once it is logged."""
 
     def download(
         self,
@@ -425,8 +480,8 @@ class Artifact(Filling):
         catalogue, by = self._of_place().catalogue, self._actor()
         if self.description != version.description:
             catalogue.describe(version, description=self.description, actor=by)
-        if to_json(_metadata(self.metadata)) != to_json(version.metadata):
-            catalogue.describe(version, metadata=to_json(_metadata(self.metadata)), actor=by)
+        if to_json(plain_metadata(self.metadata)) != to_json(version.metadata):
+            catalogue.describe(version, metadata=to_json(plain_metadata(self.metadata)), actor=by)
         if self._ttl_days != version.ttl_days:
             catalogue.ttl(version, self._ttl_days, actor=by)
         for alias in dict.fromkeys(self.aliases):
@@ -548,12 +603,30 @@ def names_of(aliases: Sequence[str] | str | None) -> list[str]:
     return [check_alias(alias) for alias in dict.fromkeys(names)]
 
 
-def _metadata(metadata: Mapping[str, Any] | None) -> dict[str, Any]:
+def _iso(time_ns: int) -> str:
+    moment = datetime.datetime.fromtimestamp(time_ns / 1e9, datetime.timezone.utc)
+    return moment.replace(tzinfo=None).isoformat(timespec="milliseconds") + "Z"
+
+
+def _listed(value: Any) -> Any:
+    """Answer small arrays as lists; `plain` would keep what they look like."""
+    if isinstance(value, Mapping):
+        return {key: _listed(each) for key, each in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [_listed(each) for each in value]
+    size = getattr(value, "size", None)  # of a tensor a method: bringing one from its device may take long
+    if type(size) is int and size <= _MAX_LISTED and hasattr(value, "shape") and hasattr(value, "tolist"):
+        return value.tolist()
+    return value
+
+
+def plain_metadata(metadata: Mapping[str, Any] | None) -> dict[str, Any]:
+    """Answer metadata as plain data, or raise where it is no dict."""
     if metadata is None:
         return {}
     if not isinstance(metadata, Mapping):
         raise UsageError(f"metadata is a {type(metadata).__name__}; give a dict.")
-    found = plain(metadata)
+    found = plain(_listed(metadata))
     return found if isinstance(found, dict) else {}
 
 

@@ -414,7 +414,7 @@ class FolderCatalogue:
         if held and not delete_aliases:
             raise UsageError(
                 f"{version.path} is still called {', '.join(map(repr, held))}; move that first, or delete it with "
-                "delete_aliases=True."
+                "delete_aliases=True (--delete-aliases on the command line)."
             )
         self._tell(version, "delete", actor)
         self._linked(version, "unlink", actor)

@@ -62,7 +62,7 @@ class Contents:
         """Hold a file as it is now."""
         self._make_room(name, overwrite)
         self.snapshot.add_file(name, path, policy)
-        return self._last()
+        return self._entry(name)
 
     def add_dir(self, prefix: str, folder: Path, policy: Policy) -> None:
         """Hold all files below a folder."""
@@ -72,7 +72,7 @@ class Contents:
         """Hold bytes as a file."""
         self._make_room(name, overwrite)
         self.snapshot.add_bytes(name, data)
-        return self._last()
+        return self._entry(name)
 
     def add_entry(self, entry: Entry, overwrite: bool = False) -> Entry:
         """Hold a reference, or a file of another version as it is."""
@@ -127,9 +127,11 @@ class Contents:
         if overwrite:
             self.snapshot.remove(name)
 
-    def _last(self) -> Entry:
-        file = self.snapshot.files[-1]
-        return Entry(file.logical, file.size, is_executable=file.is_executable)
+    def _entry(self, name: str) -> Entry:
+        for file in reversed(self.snapshot.files):
+            if file.logical == name:
+                return Entry(file.logical, file.size, is_executable=file.is_executable)
+        return Entry(name)  # written all the while: told when it is logged
 
 
 def default_root() -> Path:

@@ -61,6 +61,10 @@ class ArtifactFile:
             raise UsageError(f"{self.path!r} is kept in the artifact; it refers to nothing.")
         return self.ref
 
+    def ref_url(self) -> str:
+        """Answer what `ref_target` answers, as in W&B."""
+        return self.ref_target()
+
     def open(self) -> BinaryIO:
         """Open the file for reading, without writing it anywhere."""
         from .restoring import open_file

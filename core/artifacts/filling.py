@@ -47,11 +47,11 @@ class Filling:
             overwrite: Replace what has this path already.
 
         Raises:
-            UsageError: It is no file, or the path cannot be kept, or is there already.
+            UsageError: It is no file, or the path cannot be kept, or is there already with other bytes.
         """
         path = Path(local_path)
         if not path.is_file():
-            raise UsageError(f"{str(local_path)!r} is no file{'; add_dir adds a folder' if path.is_dir() else ''}.")
+            raise _not_one(path, "file", "; add_dir adds a folder" if path.is_dir() else "")
         place = check_path(name or path.name)
         entry = Entry(place)
         with self._guarded(f"the file {path}"):
@@ -80,7 +80,7 @@ class Filling:
         """
         path = Path(local_path)
         if not path.is_dir():
-            raise UsageError(f"{str(local_path)!r} is no folder{'; add_file adds a file' if path.is_file() else ''}.")
+            raise _not_one(path, "folder", "; add_file adds a file" if path.is_file() else "")
         with self._guarded(f"the folder {path}"):
             self._filling().add_dir(name or "", path, policy or "mutable")
 
@@ -203,3 +203,10 @@ class Filling:
             if self._failure is None:
                 tell(f"{what} cannot be kept, and the artifact {self._base_name!r} will not be: {error}", level=30)
             self._failure = error
+
+
+def _not_one(path: Path, kind: str, hint: str) -> UsageError:
+    if os.path.lexists(path):
+        return UsageError(f"{str(path)!r} is no {kind}{hint}.")
+    here = "" if path.is_absolute() else f" The working folder is {os.getcwd()}."
+    return UsageError(f"there is no {kind} {str(path)!r}.{here} Give a path that is there.")

@@ -19,7 +19,7 @@ from ..errors import ChangedError, TrackerError, TransportError, UsageError
 from ..limits import CATALOGUE_STALL_SECONDS, FINISH_STALL_SECONDS, FINISH_SYNC_STALLS
 from ..progress import Progress
 from ..record import Kind
-from .artifact import Artifact, names_of
+from .artifact import Artifact, names_of, plain_metadata
 from .contents import Contents
 from .header import Header, edge_body
 from .pending import Pending
@@ -97,7 +97,7 @@ class RunArtifacts:
         try:
             artifact = self._artifact(artifact_or_path, name, type)
             return self._log(artifact, names_of(aliases), _texts(tags), header)
-        except (TrackerError, OSError) as error:
+        except Exception as error:  # whatever it is: training goes on
             if is_strict():
                 raise
             self._failed += 1
@@ -146,7 +146,7 @@ class RunArtifacts:
                 digest="",
                 manifest="",
                 description=artifact.description,
-                metadata=artifact.metadata,
+                metadata=plain_metadata(artifact.metadata),  # it may hold anything by now
                 aliases=tuple(alias for alias in wanted if alias != LATEST),
                 tags=tuple(dict.fromkeys((*artifact.tags, *tags))),
                 created_ns=self._run._clock.now_ns(),

@@ -297,7 +297,9 @@ def _system(uri: str, **options: Any) -> tuple[Any, str]:
         package = _PACKAGES.get(scheme, f"the fsspec package for {scheme}")
         raise MissingFramework(f"{uri} needs {package}: pip install {package}") from error
     except ValueError as error:
-        raise UsageError(f"{uri} cannot be understood: {error}.") from error
+        raise UsageError(
+            f"{uri} cannot be understood: {error}. Write file:///folder/file, https://..., s3://bucket/key."
+        ) from error
     return system, str(path)
 
 

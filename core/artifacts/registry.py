@@ -30,6 +30,8 @@ def target(path: str) -> tuple[str, str]:
         UsageError: It names no collection.
     """
     parts = str(path).strip("/").split("/")
+    if len(parts) > 3:
+        raise UsageError(f"{path!r} names no collection of a registry; write 'registry/collection'.")
     if len(parts) == 1:
         return DEFAULT_REGISTRY, check_name(parts[0], "collection")
     name = parse_name(path)

@@ -38,6 +38,7 @@ from .manifest import Entry, check_link, check_path
 _FOLDER = ".snapshots"
 _LIST = "list"
 _SMALL = "small"
+_PIECE_BYTES = 1 << 20
 _TOKEN = re.compile(r"[A-Za-z0-9_.-]{1,100}")
 _IN_PLACE = "it is written in place each time; save to a new name and rename it, and a link will do"
 _ATTEMPTS = 5  # to link a file that is being written
@@ -332,7 +333,10 @@ class Snapshot:
     def _claim(self, logical: str) -> None:
         check_path(logical)
         if logical in self._paths:
-            raise UsageError(f"the path {logical!r} is there already; give the other file another path.")
+            raise UsageError(
+                f"the path {logical!r} is there already, with other bytes; give the other file another path, or replace "
+                "what is there: add_file(..., overwrite=True)."
+            )
         self._paths.add(logical)
 
     def _let_go(self, files: list[Held], entries: list[Entry]) -> None:
@@ -370,6 +374,8 @@ class Snapshot:
                     raise UsageError(f"{source} is no regular file; leave it out.")
 
     def _add(self, logical: str, source: str, policy: str) -> None:
+        if logical in self._paths and self._has_same(logical, source):
+            return
         self._claim(logical)
         try:
             fd, found = open_regular(source)
@@ -387,6 +393,29 @@ class Snapshot:
         except UsageError:
             self._paths.discard(logical)
             raise
+
+    def _has_same(self, logical: str, source: str) -> bool:
+        """Answer whether a path is held with the bytes that a file has now: it may be added twice, as in W&B."""
+        held = next((each for each in self.files if each.logical == logical), None)
+        place = None if held is None else self.place(held)
+        try:
+            if held is None or place is None or os.stat(source).st_size != held.size:
+                return False
+            if held.at < 0 and os.path.samefile(place, source):
+                return True
+            if self._small is not None:
+                self._small.flush()
+            with open(place, "rb") as mine, open(source, "rb") as other:
+                mine.seek(max(0, held.at))
+                left = held.size
+                while left:
+                    piece = mine.read(min(_PIECE_BYTES, left))
+                    if not piece or piece != other.read(len(piece)):
+                        return False
+                    left -= len(piece)
+        except OSError:  # which `open_regular` will meet as well
+            return False
+        return True
 
     def _hold_small(self, held: Held, fd: int, mark: Mark) -> None:
         data = read_steadily(fd, mark)
