@@ -90,7 +90,8 @@ class Artifact(Filling):
     @classmethod
     def _from_version(cls, place: Place, version: Version, run: Run | None = None) -> Artifact:
         """Make the artifact of a version that is there."""
-        self = cls(version.name, version.type)
+        self = cls("version", version.type)
+        self._base_name = version.name  # whatever it is: it is there
         self._place = place
         self._logged_by = run
         self._take(version)

@@ -100,3 +100,14 @@ def test_whatever_is_given_to_log_artifact_does_not_stop_training(
 
     assert failed.state == "FAILED"
     assert "an artifact is not logged: " in caplog.text
+
+
+def test_a_version_whose_name_would_be_refused_today_is_read(run: tracker.Run, home: Path) -> None:
+    """Whoever made it: another client, an older version."""
+    artifact = run.log_artifact(tracker.Artifact("plain", type="dataset")).wait(60)
+    folder = home / "runs" / ".artifacts" / "local" / "hands"
+    (folder / "plain").rename(folder / "a@b")
+    with tracker.Api() as api:
+        (found,) = api.artifacts("dataset", "hands/a@b:v0")
+
+    assert (found.name, found.digest) == ("a@b:v0", artifact.digest)
