@@ -251,7 +251,8 @@ def _checked(value: Any, depth: int) -> Any:
 def plain(value: Any, *, limit: int = MAX_VALUE_BYTES, depth: int = _MAX_DEPTH) -> Any:
     """Answer `value` as plain data: what config, summary and other records hold. Never raises.
 
-    What has no plain form becomes its name (functions, classes, dtypes) or its shortened `repr`.
+    What has a `json_encode()` becomes what that answers: artifacts. What has no plain form becomes its name (functions,
+    classes, dtypes) or its shortened `repr`.
 
     Args:
         value: Anything.
@@ -283,6 +284,8 @@ def _plain(value: Any, limit: int, depth: int) -> Any:
         return [plain(item, limit=limit, depth=depth - 1) for item in value]
     if isinstance(value, (set, frozenset)):
         return [plain(item, limit=limit, depth=depth - 1) for item in sorted(value, key=repr)]
+    if hasattr(type(value), "json_encode"):
+        return _plain(value.json_encode(), limit, depth - 1)
     if callable(value) and hasattr(value, "__qualname__"):
         return f"{getattr(value, '__module__', '')}.{value.__qualname__}".lstrip(".")
     if hasattr(value, "__fspath__"):

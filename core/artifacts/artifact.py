@@ -582,8 +582,8 @@ class Artifact(Filling):
         return found
 
     def json_encode(self) -> dict[str, Any]:
-        """Answer what stands for it in a config or a summary."""
-        if self.is_draft():
+        """Answer what stands for it in a config or a summary; while it is on its way, without the version."""
+        if self._version is None and (self._pending is None or self._pending.version is None):
             return {"_type": "artifact", "name": self._base_name, "type": self._type}
         version = self._settled("json_encode")
         return {"_type": "artifactVersion", "name": version.path, "type": version.type, "digest": version.digest}

@@ -111,3 +111,21 @@ def test_a_version_whose_name_would_be_refused_today_is_read(run: tracker.Run, h
         (found,) = api.artifacts("dataset", "hands/a@b:v0")
 
     assert (found.name, found.digest) == ("a@b:v0", artifact.digest)
+
+
+def test_an_artifact_in_a_config_stays_one_that_can_be_found(run: tracker.Run, home: Path) -> None:
+    """Its path and digest, not what it looks like; one that is on its way is not waited for."""
+    artifact = tracker.Artifact("rows", type="dataset")
+    run.config["draft"] = artifact
+    run.log_artifact(artifact).wait(60)
+    run.config.update({"data": artifact, "deep": {"data": artifact}})
+    run.finish()
+    with tracker.Api() as api:
+        config = api.run("hands/r1").config
+
+    told = {"_type": "artifactVersion", "name": "local/hands/rows:v0", "type": "dataset", "digest": artifact.digest}
+    assert config == {
+        "draft": {"_type": "artifact", "name": "rows", "type": "dataset"},
+        "data": told,
+        "deep": {"data": told},
+    }
