@@ -21,7 +21,7 @@ from .limits import CRASHED_AFTER_SECONDS
 from .metrics import Definitions, summarise
 from .names import from_folder
 from .paths import RunPath, streams
-from .processes import is_alive
+from .processes import is_alive, is_gone
 from .record import Control, Kind
 from .samples import is_sample, without_samples
 
@@ -92,8 +92,14 @@ class StoredRun:
         if self.exit is not None:
             return str(self.exit.get("state") or "finished")
         pid = self.fields.get("pid")
-        is_gone = self.fields.get("host") == socket.gethostname() and isinstance(pid, int) and not is_alive(pid)
-        if not is_gone and time.time_ns() - self.heard_ns < CRASHED_AFTER_SECONDS * 1e9:
+        where = self.fields.get("whereabouts")
+        if not isinstance(pid, int):
+            has_gone = False
+        elif isinstance(where, str):
+            has_gone = bool(is_gone(where, pid, "0"))
+        else:  # of before it was written down
+            has_gone = self.fields.get("host") == socket.gethostname() and not is_alive(pid)
+        if not has_gone and time.time_ns() - self.heard_ns < CRASHED_AFTER_SECONDS * 1e9:
             return "running"
         return "preempted" if self.fields.get("preempting") else "crashed"
 

@@ -10,11 +10,13 @@ from pathlib import Path
 
 import pytest
 
+import tracker
 from tracker.core import processes
 from tracker.core.artifacts.manifest import Manifest
 from tracker.core.artifacts.version import Draft
 from tracker.core.blobs import FolderBlobs
 from tracker.core.connection import Connection
+from tracker.core.history import read_run
 from tracker.core.paths import RunPath, blobs_folder, host_name, run_blobs
 from tracker.core.sync import leftovers
 from tracker.core.uploads import Uploads, left_blobs, left_versions
@@ -129,3 +131,20 @@ def test_the_sender_leaves_alone_what_a_container_writes(tmp_path: Path) -> None
         (stream / "acked").write_text(f"0 {ADDRESS}\n")
         assert [left.folder for left in leftovers(tmp_path)] == []
         child.communicate(b"")
+
+
+def test_a_run_of_another_container_is_not_crashed_while_it_writes(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its number is nobody's here; that says nothing."""
+    settings = {"silent": True}
+    run = tracker.init(project="up", id="far", dir=tmp_path, mode="offline", settings=settings)
+    run.log({"loss": 1.0})
+    monkeypatch.setattr("tracker.core.history.is_alive", lambda _pid: False)
+    monkeypatch.setattr(processes, "is_alive", lambda _pid: False)
+    here = read_run(run.folder).state
+    go_to(monkeypatch, "2")
+    there = read_run(run.folder).state
+    run.finish()
+
+    assert (here, there) == ("crashed", "running")
