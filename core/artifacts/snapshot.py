@@ -369,11 +369,12 @@ class Snapshot:
                         continue
                     folders.append((f"{check_path(logical)}/", source, entry.path))
                 elif entry.is_file(follow_symlinks=False):
-                    self._add(logical, source, policy)
+                    self._add(logical, source, policy, entry.path)
                 else:  # opening a device may do something
                     raise UsageError(f"{source} is no regular file; leave it out.")
 
-    def _add(self, logical: str, source: str, policy: str) -> None:
+    def _add(self, logical: str, source: str, policy: str, real: str | None = None) -> None:
+        """Hold a file; `real` is its path without symbolic links, where it is known."""
         if logical in self._paths and self._has_same(logical, source):
             return
         self._claim(logical)
@@ -384,7 +385,7 @@ class Snapshot:
                 if found.st_size < SMALL_FILE_BYTES and self._copied_bytes < SNAPSHOT_COPY_BYTES:
                     self._hold_small(held, fd, mark_of(found))
                 else:
-                    self._hold_large(held, fd, mark_of(found), policy)
+                    self._hold_large(held, fd, mark_of(found), policy, real or os.path.realpath(source))
             finally:
                 os.close(fd)
         except OSError as error:
@@ -434,7 +435,7 @@ class Snapshot:
         self._small_bytes += len(data)
         self.files.append(held)
 
-    def _hold_large(self, held: Held, fd: int, mark: Mark, policy: str) -> None:
+    def _hold_large(self, held: Held, fd: int, mark: Mark, policy: str, real: str) -> None:
         target = self._new_place(held)
         is_in_place = policy == "mutable" and WRITTEN.saw(held.source, fd, mark)
         is_quick = mark.size <= CLONE_AT_ONCE_BYTES or time.time() - mark.mtime_ns / 1e9 > CLONE_AT_ONCE_AGE_SECONDS
@@ -444,20 +445,19 @@ class Snapshot:
             if not self._copy(held, fd, _IN_PLACE):
                 return
         else:
-            refusal = self._link(held, target)
+            refusal = self._link(held, real, target)
             if refusal and policy == "immutable":  # who promises that does not want a terabyte copied
                 held.number = -1
-                held.source = os.path.realpath(held.source)
+                held.source = real
                 held.inode, held.mtime_ns, held.size = mark.inode, mark.mtime_ns, mark.size
             elif refusal and not self._copy(held, fd, refusal):
                 return
         self.files.append(held)
 
-    def _link(self, held: Held, target: str) -> str | None:
+    def _link(self, held: Held, real: str, target: str) -> str | None:
         """Link a file; answer why not."""
         try:
-            # By its real path: link(2) would link the symbolic link.
-            os.link(os.path.realpath(held.source), target)
+            os.link(real, target)  # link(2) would link a symbolic link, and not the file
         except OSError as error:
             where = self.folder.parent.parent.parent
             return f"it cannot be linked into {where} ({error.strerror}); have both on one disk (TRACKER_DIR), or add it with policy='immutable'"
