@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+import threading
 from typing import BinaryIO
 
 from ..errors import FormatError
@@ -135,4 +136,14 @@ def _pays(data: bytes | bytearray | memoryview) -> bool:
         return False
     middle = max(len(data) - PACK_SAMPLE_BYTES, 0) // 2
     sample = data[middle : middle + PACK_SAMPLE_BYTES]
-    return len(zstd.compress(sample, PACK_LEVEL)) <= len(sample) * PACK_WORTH
+    return len(_sampling.press.compress(sample, zstd.ZstdCompressor.FLUSH_FRAME)) <= len(sample) * PACK_WORTH
+
+
+class _Sampling(threading.local):
+    """A compressor for each thread: to make one costs more than to pack a sample."""
+
+    def __init__(self) -> None:
+        self.press = zstd.ZstdCompressor(PACK_LEVEL)
+
+
+_sampling = _Sampling()
