@@ -194,6 +194,28 @@ def test_an_artifact_made_before_its_run_goes_to_the_runs_folder(home: Path, tmp
     assert local_place(tmp_path / "other").find("digits/data:best").version == 0
 
 
+def test_what_only_storing_needs_is_not_loaded_while_training_waits(root: Path, tmp_path: Path) -> None:
+    """The first artifact of a process would be held up by it."""
+    (tmp_path / "data").mkdir()
+    (tmp_path / "data" / "w.bin").write_bytes(bytes(100_000))
+    code = """
+import sys, tracker
+run = tracker.init(project="digits", settings={"silent": True})
+artifact = tracker.Artifact("net", type="model")
+artifact.add_dir(sys.argv[1])
+before = set(sys.modules)
+run.log_artifact(artifact)
+run.finish()
+print("\\n".join(set(sys.modules) - before))
+"""
+    done = subprocess.run([sys.executable, "-c", code, tmp_path / "data"], capture_output=True, text=True, check=True)
+    late = done.stdout.split()
+
+    rooms = ("completing", "storing", "cutting", "place", "catalogue", "restoring")
+    assert [room for room in rooms if f"tracker.core.artifacts.{room}" not in late] == []
+    assert "pyfastcdc" in late
+
+
 def test_finish_waits_for_what_was_logged(root: Path) -> None:
     with tracker.init(project="digits", settings={"silent": True}) as run:
         artifact = tracker.Artifact("data", type="dataset")
