@@ -113,8 +113,9 @@ def _bin(taken: _Values) -> Reference:
     try:
         counts, edges = np.histogram(values, bins=taken.num_bins)
     except ValueError:  # all so near each other that there is no float between: a wider range has room for the edges
-        room = max(abs(low), abs(high)) / 1000
-        counts, edges = np.histogram(values.astype(np.float64), bins=taken.num_bins, range=(low - room, high + room))
+        room, most = max(abs(low), abs(high)) / 1000, float(np.finfo(np.float64).max)
+        wider = (max(low - room, -most), min(high + room, most))
+        counts, edges = np.histogram(values.astype(np.float64), bins=taken.num_bins, range=wider)
     reference = Reference(_type="histogram", values=counts.tolist(), bins=[float(edge) for edge in edges])
     if strange:
         reference["nonfinite"] = strange

@@ -175,13 +175,14 @@ WAYS = {
         """
     run = begin()
     run.log({"n": 0})
-    if os.fork() == 0:
+    child = os.fork()
+    if child == 0:
         for number in range(1, 51):
             run.log({"n": number})
         os._exit(0)
     for number in range(51, 100):
         run.log({"n": number})
-    os.wait()
+    os.waitpid(child, 0)
     """,
         range(100),
     ),
@@ -189,10 +190,11 @@ WAYS = {
         """
     run = begin()
     run.log({"n": 0})
-    if os.fork() == 0:
+    child = os.fork()
+    if child == 0:
         run.log({"n": 1})
         sys.exit(0)
-    os.wait()
+    os.waitpid(child, 0)
     run.log({"n": 2})
     """,
         range(3),
@@ -201,12 +203,13 @@ WAYS = {
         """
     run = begin()
     run.log({"n": 0})
-    if os.fork() == 0:
+    child = os.fork()
+    if child == 0:
         run.log({"n": 1})
         run.flush()
         run.finish()
         os._exit(0)
-    os.wait()
+    os.waitpid(child, 0)
     run.log({"n": 2})
     """,
         range(3),
@@ -324,10 +327,11 @@ def test_many_children_take_little_room(tmp_path):
     code = """
         run = begin()
         for number in range(40):
-            if os.fork() == 0:
+            child = os.fork()
+            if child == 0:
                 run.log({"n": number})
                 os._exit(0)
-            os.wait()
+            os.waitpid(child, 0)
     """
     done = run_program(code, tmp_path)
     files = [path for _, stream in stream_folders(tmp_path) for path in stream.iterdir()]
