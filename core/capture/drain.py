@@ -28,6 +28,8 @@ MARK = b"\x1b]7777;tracker"
 MARK_END = b"\x07"
 END_OF_RUN = MARK + b"-end" + MARK_END
 _MOST_MARK_BYTES = 512  # one that does not end by then is none
+_CALM_SECONDS = 0.02  # a program that prints without a pause is not kept waiting by the looking at lines
+_SLICES_PER_FLUSH = 16  # 256 kB each half second; more is a flood, and looked at when it is over
 _HOLD_SECONDS = 0.05  # for the rest of what may be a mark
 _SIGNALS = "SIGINT SIGTERM SIGHUP SIGQUIT SIGTSTP SIGTTOU SIGTTIN SIGUSR1 SIGUSR2 SIGPIPE".split()
 
@@ -114,21 +116,33 @@ class Drain:
         self._flush_seconds = CONSOLE_FLUSH_SECONDS
         self._read_bytes = CONSOLE_READ_BYTES
         self._flush_at: float | None = None
+        self._calm_at = 0.0  # when nothing was printed for a moment
 
     def work(self) -> None:
         """Go on until nobody holds the other end any more."""
         while self._selector.get_map():
-            is_idle = not self._turn(self._patience())
+            if self._turn(self._patience()):
+                self._calm_at = time.monotonic() + _CALM_SECONDS
             if self._is_over:
                 continue
             now = time.monotonic()
-            if is_idle and self._backlog.has_more:  # nobody waits for us: there is time for lines
+            if self._backlog.has_more and now >= self._calm_at:  # nobody waits for us: there is time for lines
                 self._write_down(self._backlog.digest(self._clock.now_ns()))
             if self._flush_at is not None and now >= self._flush_at:
-                self._write_down(self._backlog.digest(self._clock.now_ns()))
-                self._sync()
-                self._flush_at = None if self._backlog.is_settled else now + self._flush_seconds
+                self._flush()
+                self._flush_at = None if self._backlog.is_settled else time.monotonic() + self._flush_seconds
         self._end()
+
+    def _flush(self) -> None:
+        """Write down what has come, as far as it is not a flood; what is printed meanwhile is passed on."""
+        for _ in range(_SLICES_PER_FLUSH):
+            self._write_down(self._backlog.digest(self._clock.now_ns()))
+            if not self._backlog.has_more:
+                break
+            self._turn(0.0)
+            if self._is_over:
+                return
+        self._sync()
 
     def _turn(self, patience: float | None) -> bool:
         """Read what there is; answer whether there was something."""
@@ -143,7 +157,7 @@ class Drain:
 
     def _patience(self) -> float | None:
         if self._backlog.has_more and not self._is_over:
-            return 0.0
+            return max(0.0, self._calm_at - time.monotonic())
         if any(source.splitter.held for source in self._sources):
             return _HOLD_SECONDS
         return None if self._flush_at is None or self._is_over else max(0.0, self._flush_at - time.monotonic())
