@@ -8,7 +8,7 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from . import capture, exits, resume
+from . import capture, exits, forks, resume
 from .clock import Clock
 from .complaints import Complaints, is_strict, tell
 from .config import Config
@@ -230,6 +230,7 @@ def _begin(chosen: Resolved, values: dict[str, Any], allow: bool, complaints: Co
         run._uploads.blobs("run", linked)
     enter(run)
     exits.watch(run)
+    forks.install()  # before there are threads that load anything
     capture.begin(run, chosen)
     resume.remember(folder.parent, run.id, "running")
     if not chosen.quiet:

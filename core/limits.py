@@ -116,6 +116,9 @@ THROTTLED_SECONDS = 30.0
 OBSERVATION_REPEAT_SECONDS = 3600.0
 RECENT_ROWS_BYTES = 32 << 10  # of the journal's end looked at for a loss that is no number
 
+# --- forks ------------------------------------------------------------------------------
+FORK_PATIENCE_SECONDS = 5.0  # for a thread of ours that loads a module to have it loaded
+
 # --- the console ------------------------------------------------------------------------
 CONSOLE_HEAD_BYTES = 8 << 20  # of text kept in full from the beginning on: some 150,000 lines
 CONSOLE_TAIL_BYTES = 256 << 10  # of the newest lines, kept at the end
