@@ -28,12 +28,6 @@ _POLL_SECONDS = 0.1
 _NO_NUMBERS = str.maketrans("", "", "0123456789.,+-")
 
 
-# Held while the thread loads modules: a child that is forked meanwhile would have halves of them for good.
-_loading = threading.RLock()
-if hasattr(os, "register_at_fork"):
-    os.register_at_fork(before=_loading.acquire, after_in_parent=_loading.release, after_in_child=_loading.release)
-
-
 class _Item:
     """A value of a row, or of the summary, that waits for its encoding."""
 
@@ -192,8 +186,7 @@ class MediaWorker:
 
     @cached_property
     def _blobs(self) -> FolderBlobs:
-        with _loading:
-            from ..blobs import FolderBlobs  # slow to load: that is for the thread
+        from ..blobs import FolderBlobs  # slow to load: that is for the thread; forks wait meanwhile (`forks.py`)
 
         return FolderBlobs(run_blobs(self._run.folder))
 
