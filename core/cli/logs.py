@@ -14,8 +14,8 @@ from .output import clean
 from .runs import api, where
 
 if TYPE_CHECKING:
+    from ..printed import ConsoleLine
     from ..query import Run
-    from ..query.console import ConsoleLine
 
 _FOLLOW_SECONDS = 0.5
 _COLOUR = re.compile(r"(\x1b\[[0-9;]*m)")  # of what programs send to a terminal, only this is sent on

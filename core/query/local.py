@@ -27,10 +27,10 @@ from ..errors import StorageError
 from ..files import NamedFile
 from ..journal import Block
 from ..paths import RunPath, index_folder
+from ..printed import ConsolePage
 from ..progress import Progress
 from ..samples import Stream
 from .changes import edit, put_back, throw_away
-from .console import ConsolePage, page_from
 from .source import Page, Project, RunInfo
 
 if TYPE_CHECKING:
@@ -191,7 +191,7 @@ class LocalSource:
         """Answer a part of what a run has printed."""
         self._catch_up_with(path)
         page = self._stores.metadata.console(path, **wanted)
-        return ConsolePage(0, 0, 0, []) if page is None else page_from(asdict(page))
+        return ConsolePage(0, 0, 0, []) if page is None else page
 
     def edit(self, path: RunPath, changes: Mapping[str, Any]) -> None:
         """Change name, notes, tags, group, config or summary: written to the run's journal, as all else."""

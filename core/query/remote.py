@@ -16,10 +16,11 @@ from ..http import Authorization
 from ..journal import Block, scan
 from ..limits import CONNECT_TIMEOUT_SECONDS
 from ..paths import RunPath
+from ..printed import ConsolePage
 from ..record import Kind
 from ..samples import Stream
 from ..wire import from_json, to_json
-from .console import ConsolePage, page_from
+from .console import page_from
 from .source import Page, Project, RunInfo
 
 _CHUNK_BYTES = 1 << 20

@@ -16,8 +16,9 @@ from ..journal import Block
 from ..journal.block import flatten
 from ..names import to_folder
 from ..paths import RunPath
+from ..printed import ConsoleLine
 from .artifacts import ArtifactsOfRead
-from .console import ConsoleLine, walk
+from .console import walk
 from .files import File
 from .source import RunInfo, Source
 from .summary import RunSummary

@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING, Any, Protocol
 from ..files import NamedFile
 from ..journal import Block
 from ..paths import RunPath
+from ..printed import ConsolePage
 from ..samples import Stream
-from .console import ConsolePage
 
 if TYPE_CHECKING:
     from ..artifacts.place import Place

@@ -20,8 +20,8 @@ from ...core.errors import StorageError
 from ...core.files import NamedFile
 from ...core.journal import Block, Entry
 from ...core.paths import RunPath
+from ...core.printed import ConsolePage
 from ...core.samples import Stream
-from .console import ConsolePage
 
 State = Literal["running", "finished", "failed", "killed", "crashed", "preempted"]
 

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
 from typing import Any
 
 import sqlalchemy as sa
 
+from ...core.printed import ConsoleLine, ConsolePage
 from ...core.record import Control, Kind
 from .tables import schema
 
@@ -32,47 +32,6 @@ console = sa.Table(
     sqlite_autoincrement=True,
 )
 _TELL = console.insert().prefix_with("OR REPLACE", dialect="sqlite")
-
-
-@dataclass(frozen=True)
-class ConsoleLine:
-    """A line that a program of the run has printed.
-
-    Args:
-        stream: The process's stream.
-        number: Its place among the lines of that process, from 0 on; a gap is what was left out.
-        time_ns: When it began, nanoseconds since the epoch.
-        source: "stdout", "stderr", or "console" where both went to one place.
-        text: Without the newline; colours as the program gave them.
-        level, logger: Of the log record it shows.
-        rank: Of the process, in a job of several.
-    """
-
-    stream: str
-    number: int
-    time_ns: int
-    source: str
-    text: str
-    level: str | None
-    logger: str | None
-    rank: int | None
-
-
-@dataclass(frozen=True)
-class ConsolePage:
-    """A part of what was printed.
-
-    Args:
-        total: Lines that match.
-        left_out: Lines of the run that were printed and not kept.
-        mark: Give it as `after` to learn what came, or changed, since.
-        lines: In order of time.
-    """
-
-    total: int
-    left_out: int
-    mark: int
-    lines: Sequence[ConsoleLine]
 
 
 def note_console(db: sa.Connection, run: int, stream: str, controls: Iterable[Control]) -> None:
@@ -135,7 +94,7 @@ def find_console(
     if after is not None and len(rows) == limit:
         mark = rows[-1].id
     lines = [
-        ConsoleLine(row.stream, row.number, row.time_ns, row.source, row.text, row.level, row.logger, row.rank)
+        ConsoleLine(row.text, row.time_ns, row.source, row.level, row.logger, row.rank, row.stream, row.number)
         for row in rows
     ]
     if last and after is None:

@@ -16,11 +16,12 @@ from ...core.errors import UsageError
 from ...core.files import NamedFile
 from ...core.journal import Entry
 from ...core.paths import RunPath
+from ...core.printed import ConsolePage
 from ...core.samples import Stream, is_sample
 from ...core.values import from_extension
 from .applying import FIND_ALERTS, FIND_CURSOR, FIND_ROW, FIND_RUN, FIND_STREAMS, apply_edit, apply_entries
 from .base import MetricRow, ProjectRow, RunDetail, RunPage, State, StreamRow
-from .console import ConsolePage, console, find_console
+from .console import console, find_console
 from .edits import edit_records
 from .filters import parse_filter, parse_order, sort_key
 from .metrics import RunState, SqliteMetrics

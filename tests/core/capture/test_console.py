@@ -15,7 +15,7 @@ from pathlib import Path
 import pytest
 
 import tracker
-from tracker.core.query.console import ConsoleLine
+from tracker.core.printed import ConsoleLine
 
 LIMIT_SECONDS = 60.0
 BEGIN = """
