@@ -9,7 +9,8 @@ import subprocess
 import sys
 import tempfile
 import threading
-from collections.abc import Sequence
+import weakref
+from collections.abc import Callable, Sequence
 from typing import IO, NamedTuple
 
 from ..limits import GIT_SECONDS
@@ -68,7 +69,8 @@ class Git:
         self.folder = folder
         self.scratch = scratch
         self.filters: tuple[str, ...] = ()  # options that take the repository's filters away, see `disarm`
-        self._index: tempfile.TemporaryDirectory[str] | None = None
+        self._index: str | None = None
+        self._take_away: Callable[[], object] = lambda: None
         self._process: subprocess.Popen[bytes] | None = None
         self._lock = threading.Lock()
         self._is_stopped = False
@@ -96,7 +98,7 @@ class Git:
         environment = _environment()
         environment.update(_SURROUNDINGS)
         if self._index is not None:
-            environment["GIT_INDEX_FILE"] = os.path.join(self._index.name, "index")
+            environment["GIT_INDEX_FILE"] = os.path.join(self._index, "index")
         command = ["git", *_QUIET, *self.filters, "-C", self.folder, *arguments]
         late = threading.Event()
 
@@ -154,11 +156,11 @@ class Git:
         """
         path = os.fsdecode(self.ask("rev-parse", "--git-path", "index").rstrip(b"\n"))
         try:
-            self._index = tempfile.TemporaryDirectory(
-                prefix=".git-index-", dir=self.scratch, ignore_cleanup_errors=True
-            )
+            self._index = tempfile.mkdtemp(prefix=".git-index-", dir=self.scratch)
+            # A program may end before this is done; `TemporaryDirectory` would warn the user of that.
+            self._take_away = weakref.finalize(self, shutil.rmtree, self._index, ignore_errors=True)
             # With its time: by that git knows which files may have changed since without showing it.
-            shutil.copy2(os.path.join(self.folder, path), os.path.join(self._index.name, "index"))
+            shutil.copy2(os.path.join(self.folder, path), os.path.join(self._index, "index"))
         except FileNotFoundError:  # nothing was ever added
             pass
         except OSError as error:
@@ -166,8 +168,7 @@ class Git:
 
     def close(self) -> None:
         """Take the copy away."""
-        if self._index is not None:
-            self._index.cleanup()
+        self._take_away()
 
     def disarm(self) -> None:
         """Find the programs that the configuration names for filtering files, and take them away for all that follows."""

@@ -138,6 +138,23 @@ def _is_running(pid: int, group: int) -> bool:
     return int(fields[2]) == group and fields[0] not in ("Z", "X")
 
 
+def test_a_program_that_ends_meanwhile_leaves_no_index_and_no_word(repository: Repository, tmp_path: Path) -> None:
+    """The copy of the index goes with the interpreter; Python's own temporary folder would warn of that."""
+    repository.commit()
+    scratch = tmp_path / "scratch"
+    scratch.mkdir()
+    code = f"""
+from tracker.core.capture.git import Git
+import os
+git = Git({str(repository.folder)!r}, {str(scratch)!r})
+git.copy_index()
+assert os.listdir({str(scratch)!r})
+"""
+    done = subprocess.run([sys.executable, "-W", "always", "-c", code], capture_output=True, text=True, timeout=60)
+
+    assert (done.returncode, done.stderr, list(scratch.iterdir())) == (0, "", [])
+
+
 def test_git_is_bounded_in_time_and_size(
     tmp_path: Path, repository: Repository, monkeypatch: pytest.MonkeyPatch
 ) -> None:
