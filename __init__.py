@@ -32,6 +32,7 @@ if TYPE_CHECKING:
     from tracker.core.current import flush as flush
     from tracker.core.current import log as log
     from tracker.core.current import mark_preempting as mark_preempting
+    from tracker.core.current import termwarn as termwarn
     from tracker.core.current import unwatch as unwatch
     from tracker.core.current import watch as watch
     from tracker.core.errors import MissingFramework as MissingFramework
@@ -39,6 +40,8 @@ if TYPE_CHECKING:
     from tracker.core.errors import TrackerError as TrackerError
     from tracker.core.errors import TransportError as TransportError
     from tracker.core.errors import UsageError as UsageError
+    from tracker.core.guarding import guard as guard
+    from tracker.core.guarding import guarded as guarded
     from tracker.core.media.annotations import Classes as Classes
     from tracker.core.media.audio import Audio as Audio
     from tracker.core.media.histogram import Histogram as Histogram
@@ -52,6 +55,7 @@ if TYPE_CHECKING:
     from tracker.core.media.video import Video as Video
     from tracker.core.plot import plot_table as plot_table
     from tracker.core.query import Api as Api
+    from tracker.core.ranks import rank as rank
     from tracker.core.run import Run as Run
     from tracker.core.settings import Settings as Settings
     from tracker.core.summary import Summary as Summary
@@ -72,8 +76,12 @@ _NAMES = {
     "define_metric": "current",
     "alert": "current",
     "mark_preempting": "current",
+    "termwarn": "current",
     "unwatch": "current",
     "watch": "current",
+    "guard": "guarding",
+    "guarded": "guarding",
+    "rank": "ranks",
     "Artifact": "artifacts.artifact",
     "ArtifactTTL": "artifacts.artifact",
     "link_artifact": "artifacts.of_current",

@@ -54,6 +54,23 @@ def complain(key: str, sentence: str) -> None:
         tell(sentence, level=WARNING)
 
 
+def termwarn(string: str, repeat: bool = True, newline: bool = True) -> None:
+    """Tell the user that something is not as it should be: on the console, through the `tracker` logger where it has handlers.
+
+    Args:
+        string: One sentence or more: what happened, with the value, what was expected, what to do.
+        repeat: Say it again when it happens again, at most once a minute; else once for a run.
+        newline: Accepted as in W&B.
+    """
+    complaints = getattr(current(), "_complaints", None)
+    if not repeat:
+        complain(f"termwarn {string}", string)
+    elif isinstance(complaints, Complaints):
+        complaints.say(string)
+    else:
+        tell(string, level=WARNING)
+
+
 def log(data: Mapping[str, Any], step: int | float | None = None, commit: bool | None = None, **ignored: Any) -> None:
     """Log a row to the current run; see `Run.log`.
 

@@ -116,6 +116,9 @@ def _before(reinit: bool | str | None, complaints: Complaints) -> Run | None:
     run = current()
     if run is None or run.disabled:
         return None
+    if run.released:  # a training that is over had it
+        run.finish()
+        return _before(reinit, complaints)
     choice = {True: "finish_previous", False: "return_previous", None: "default"}.get(reinit, reinit)  # type: ignore[arg-type]
     if choice == "default":
         choice = "finish_previous" if exits.in_notebook() else "return_previous"

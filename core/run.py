@@ -87,6 +87,7 @@ class Run(ArtifactsOfRun):
         self._base_url = base_url
         self._pid = os.getpid()
         self._state: str | None = None
+        self._is_released = False
         self._ending = threading.RLock()
         self._on_end: list[Callable[[Run], None]] = []
         self._set_before: Mapping[str, Any] = {}  # in the summary, by earlier processes of the run
@@ -499,6 +500,22 @@ class Run(ArtifactsOfRun):
     def state(self) -> str:
         """`running`, or how the run ended."""
         return self._state or "running"
+
+    @property
+    def released(self) -> bool:
+        """Whether `release` was called, and nobody has taken hold of the run since."""
+        return self._is_released
+
+    def release(self) -> None:
+        """Let go of the run without ending it: for who opened it on the user's behalf, when a training is over.
+
+        Evaluations that follow still go into it. It ends when the next run is begun, or with the process.
+        """
+        self._is_released = True
+
+    def hold(self) -> None:
+        """Take hold of the run again: the training goes on."""
+        self._is_released = False
 
     # --- the end -------------------------------------------------------------------------
 

@@ -1,11 +1,11 @@
 """The frameworks that log to tracker, as a table; it imports none of them.
 
-A framework is supported when it has a line here and a file beside this one. None yet: the frameworks come next.
+A framework is supported when it has a line here and a file beside this one, named as the framework is imported.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 
 @dataclass(frozen=True)
@@ -13,14 +13,23 @@ class Integration:
     """One supported framework.
 
     Args:
-        name: As the framework is imported; also the file here, and the extra to install.
-        cls: The class that users pass to the framework.
+        name: As the framework is imported; also the file here.
+        classes: What users pass to the framework.
         versions: The supported versions, as a requirement specifier.
+        distribution: What `pip install` takes.
+        tier: 1 or 2: tested against the real framework; 3: a thin adapter.
+        hooks: Module of the framework -> our function, called with the module once its body has run, always: they make
+            a name known ("tracker" as a reporter), and have no other effect.
+        autolog: The same, called only where autologging is asked for.
     """
 
     name: str
-    cls: str
+    classes: tuple[str, ...]
     versions: str
+    distribution: str
+    tier: int
+    hooks: dict[str, str] = field(default_factory=dict)
+    autolog: dict[str, str] = field(default_factory=dict)
 
 
 INTEGRATIONS: tuple[Integration, ...] = ()

@@ -1,0 +1,51 @@
+"""Which of the processes that were launched together this one is."""
+
+from __future__ import annotations
+
+import os
+import sys
+
+# As launchers tell it: torchrun, Slurm, Open MPI, MPICH and Intel MPI, PMIx, MVAPICH, Flux.
+_VARIABLES = (
+    "RANK",
+    "SLURM_PROCID",
+    "OMPI_COMM_WORLD_RANK",
+    "PMI_RANK",
+    "PMIX_RANK",
+    "MV2_COMM_WORLD_RANK",
+    "FLUX_TASK_RANK",
+)
+
+
+def rank() -> int:
+    """Answer this process's rank among those launched together, from 0; 0 where it is alone.
+
+    Asked anew each time: frameworks learn it late, when they join their process group. torch's group rules where it
+    has been joined, then JAX's, then what the launcher has put into the environment.
+    """
+    for ask in (_torch_rank, _jax_rank):
+        try:
+            found = ask()
+        except Exception:  # noqa: S112 - half imported, or of a version that has this no more
+            continue
+        if found is not None:
+            return found
+    for name in _VARIABLES:
+        text = os.environ.get(name, "").strip()
+        if text.isdigit():
+            return int(text)
+    return 0
+
+
+def _torch_rank() -> int | None:
+    distributed = sys.modules.get("torch.distributed")
+    if distributed is not None and distributed.is_available() and distributed.is_initialized():
+        return int(distributed.get_rank())
+    return None
+
+
+def _jax_rank() -> int | None:
+    distributed = getattr(sys.modules.get("jax"), "distributed", None)
+    if distributed is not None and distributed.is_initialized():  # else asking would start the devices
+        return int(sys.modules["jax"].process_index())
+    return None

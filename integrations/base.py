@@ -1,0 +1,358 @@
+"""What all integrations stand on: which run a training logs to, and who ends it.
+
+An integration makes a `Session` for each training, calls `begin` when the training begins, `log` and its like while it
+goes on, and `pause` or `fail` when it is over. Everything else is the framework's own: its hooks, its words, its steps.
+
+Nothing here raises into a training, except under `TRACKER_STRICT=1`; and nothing here imports a framework.
+"""
+
+from __future__ import annotations
+
+import importlib
+import os
+import secrets
+import shutil
+import threading
+import weakref
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+import tracker
+
+from . import INTEGRATIONS
+
+EVAL_ROWS = 100
+"""Rows of a table of predictions, for each evaluation."""
+MAX_CELL_CHARS = 10_000
+AUTO_CHECKPOINT_BYTES = 2 << 30
+"""Checkpoints beyond this size, or that would take more than a tenth of what the disk has left, are kept only where
+`TRACKER_LOG_MODEL` asks for them."""
+_FREE_SHARE = 10
+_ID_LETTERS = "0123456789abcdefghijklmnopqrstuvwxyz"
+
+_training: list[Session] = []  # sessions whose training goes on, the innermost last
+_owned: dict[str, Session] = {}  # by run id: who has opened it
+_tables: weakref.WeakKeyDictionary[Any, dict[str, Any]] = weakref.WeakKeyDictionary()  # run -> its growing tables
+
+
+class Session:
+    """One training's hold on a run.
+
+    Making one has no effect: it can stand in a constructor, and be pickled or copied; a copy goes on with the same run
+    in another process. The run is opened by `begin`, on rank 0 alone, unless there is one already: that of the training
+    around this one, or the one the user has opened. A session ends only a run that it has opened.
+
+    Args:
+        framework: As it is imported: "xgboost".
+        run: Log to this run and no other.
+        spreads: Other threads work for this training: what trains in them is part of it.
+        arguments: Of `tracker.init`, for a run that has to be opened: `project`, `name`, `group`, `config`, ...
+    """
+
+    def __init__(
+        self, framework: str, run: tracker.Run | None = None, *, spreads: bool = False, **arguments: Any
+    ) -> None:
+        self.framework = framework
+        self.spreads = spreads
+        self.arguments = arguments
+        self._given = run
+        self._run: tracker.Run | None = None
+        self._thread = 0
+        self._pid = os.getpid()
+        self._went_on: dict[str, Any] = {}
+
+    @property
+    def run(self) -> tracker.Run | None:
+        """The run, while it is open; None before `begin`, after its end, and where this process does not log."""
+        run = self._run
+        return run if run is not None and run.state == "running" else None
+
+    @property
+    def is_owner(self) -> bool:
+        """Whether this session has opened its run, and so ends it."""
+        return self.run is not None and _owned.get(self.run.id) is self
+
+    # --- the training's course ---------------------------------------------------------------
+
+    @tracker.guarded
+    def begin(
+        self,
+        config: Mapping[str, Any] | None = None,
+        *,
+        nested: bool = True,
+        resume: tuple[str, int | None] | None = None,
+    ) -> tracker.Run | None:
+        """Begin the training, or go on with it: find its run, or open one.
+
+        Args:
+            config: Values by namespace: `{"args": {...}, "model": {...}}`.
+            nested: Log also when another framework's training is going on around this one.
+            resume: The run that a checkpoint belongs to, and the step it was written at: where a run has to be opened
+                it is that one, and its rows behind that step are hidden.
+
+        Returns:
+            The run; None where this process or this training is not to log.
+        """
+        if not nested and training(self) is not None:
+            return None
+        run = self.run or self._find()
+        if run is None and tracker.rank() == 0:
+            run = self._open(resume)
+        if run is None or run.disabled or tracker.rank() != 0:
+            return None
+        run.hold()
+        self._run = run
+        self._thread = threading.get_ident()
+        if self not in _training:
+            _training.append(self)
+        for namespace, values in (config or {}).items():
+            self.configure(namespace, values)
+        return run
+
+    @tracker.guarded
+    def pause(self) -> None:
+        """The training has come to its end. The run stays open for evaluations, until another run begins."""
+        self._leave()
+        run = self.run
+        if run is not None:
+            run.flush()
+            if self.is_owner:
+                run.release()
+
+    @tracker.guarded
+    def fail(self, error: BaseException) -> None:
+        """The training ended with an exception: so does the run, if it is this session's."""
+        self._leave()
+        if self.is_owner and self.run is not None:
+            run = self.run
+            _owned.pop(run.id, None)
+            run.__exit__(type(error), error, error.__traceback__)
+
+    @tracker.guarded
+    def end(self) -> None:
+        """The training is over for good: end the run, if it is this session's."""
+        self._leave()
+        if self.is_owner and self.run is not None:
+            run = self.run
+            _owned.pop(run.id, None)
+            run.finish()
+
+    # --- what it has to say --------------------------------------------------------------------
+
+    @tracker.guarded
+    def log(self, data: Mapping[str, Any], step: int | float | None = None) -> None:
+        """Log a row; values that are None are left out (frameworks write None for what they have not computed)."""
+        run = self.run
+        if run is not None:
+            run.log({key: value for key, value in data.items() if value is not None}, step=step)
+
+    @tracker.guarded
+    def configure(self, namespace: str, values: Mapping[str, Any]) -> None:
+        """Put values into the run's config under a name of their own; known ones are taken over by these."""
+        run = self.run
+        if run is not None:
+            known = run.config.get(namespace)
+            merged = {**known, **values} if isinstance(known, dict) else dict(values)
+            run.config.update({namespace: merged}, allow_val_change=True)
+
+    @tracker.guarded
+    def table(
+        self, key: str, columns: Sequence[str], rows: Iterable[Sequence[Any]], step: int | float | None = None
+    ) -> None:
+        """Add rows to a table of the run that grows over its evaluations; its first column is the step.
+
+        Args:
+            key: Its name: "eval/predictions".
+            columns: Names, the same at each call. Other names begin another table.
+            rows: A cell for each column; texts are cut at `MAX_CELL_CHARS`.
+            step: Where the training stands.
+        """
+        run = self.run
+        if run is None:
+            return
+        tables = _tables.setdefault(run, {})
+        wanted = ["step", *columns]
+        table = tables.get(key)
+        if table is None or list(table.columns) != wanted:
+            table = tables[key] = tracker.Table(columns=wanted, log_mode="INCREMENTAL", allow_mixed_types=True)
+        added = 0
+        for row in rows:
+            table.add_data(step, *(_cell(value) for value in row))
+            added += 1
+        if added:
+            run.log({key: table}, step=step)
+
+    @tracker.guarded
+    def checkpoint(
+        self,
+        path: str | os.PathLike[str],
+        *,
+        step: int | float | None = None,
+        name: str | None = None,
+        aliases: Sequence[str] = (),
+        metadata: Mapping[str, Any] | None = None,
+        is_last: bool = False,
+        log_model: bool | str | None = None,
+    ) -> tracker.Artifact | None:
+        """Keep a checkpoint as a version of the run's model. When this returns the files may be rotated away.
+
+        Whether it is kept is said by `TRACKER_LOG_MODEL`: `checkpoint`, `all` or `true` for each; `end` for the last
+        one; `false` for none; `auto`, the default, for each unless it is large (`AUTO_CHECKPOINT_BYTES`).
+
+        Args:
+            path: A file or a folder.
+            step: Where the training stood.
+            name: `model-<run id>` by default.
+            aliases: Beside "latest".
+            metadata: Facts of it: scores, the epoch.
+            is_last: It holds what the training has come to.
+            log_model: What the integration's user has said; the variable otherwise.
+
+        Returns:
+            The artifact, None where it is not kept.
+        """
+        run = self.run
+        if run is None or not self._wants(Path(path), is_last, log_model):
+            return None
+        facts = {"framework": self.framework, **({"step": step} if step is not None else {}), **(metadata or {})}
+        artifact = tracker.Artifact(name or f"model-{run.id}", type="model", metadata=facts)
+        if os.path.isdir(path):
+            artifact.add_dir(str(path))
+        else:
+            artifact.add_file(str(path))
+        return run.log_artifact(artifact, aliases=list(aliases))
+
+    # --- whose run -----------------------------------------------------------------------------
+
+    def _find(self) -> tracker.Run | None:
+        """Answer the run that is there for this training; None where one has to be opened."""
+        if self._given is not None:
+            return self._given
+        around = training(self)
+        if around is not None:
+            return around.run
+        run = tracker.run
+        if run is None or run.disabled or run.released:
+            return None
+        owner = _owned.get(run.id)
+        if owner is not None and owner in _training and owner._thread != threading.get_ident():
+            return None  # a training in another thread has it for itself
+        return run
+
+    def _open(self, resume: tuple[str, int | None] | None) -> tracker.Run | None:
+        arguments = {"reinit": "create_new", **self.arguments, **self._went_on}
+        config = arguments.pop("config", None)
+        run = None
+        if resume is not None and not self._went_on and "id" not in self.arguments:
+            run = _resumed(resume, arguments)
+        if run is None:
+            run = tracker.init(**arguments)
+        if config:
+            run.config.update(config, allow_val_change=True)
+        if not run.disabled:
+            _owned[run.id] = self
+            self._went_on = {"id": run.id, "project": run.project, "entity": run.entity, "resume": "allow"}
+        return run
+
+    def _leave(self) -> None:
+        if self in _training:
+            _training.remove(self)
+
+    def _wants(self, path: Path, is_last: bool, chosen: bool | str | None) -> bool:
+        choice = str(os.environ.get("TRACKER_LOG_MODEL") or "auto" if chosen is None else chosen).lower()
+        if choice in ("checkpoint", "all", "true", "1", "yes", "on"):
+            return True
+        if choice in ("false", "0", "no", "off", "none"):
+            return False
+        if choice == "end":
+            return is_last
+        if choice != "auto":
+            tracker.termwarn(
+                f"TRACKER_LOG_MODEL is {choice!r}; it can be auto, checkpoint, end or false. auto is taken.",
+                repeat=False,
+            )
+        size = _size(path)
+        free = shutil.disk_usage(self.run.dir if self.run is not None else path.parent).free
+        if size <= AUTO_CHECKPOINT_BYTES and size * _FREE_SHARE <= free:
+            return True
+        tracker.termwarn(
+            f"a checkpoint of {size / 1e9:.1f} GB is not kept with the run ({free / 1e9:.0f} GB are free on its disk). "
+            "TRACKER_LOG_MODEL=checkpoint keeps all checkpoints, TRACKER_LOG_MODEL=false says no to all.",
+            repeat=False,
+        )
+        return False
+
+    # --- copies --------------------------------------------------------------------------------
+
+    def __getstate__(self) -> dict[str, Any]:
+        run = self._run or self._given
+        if run is not None and not run.disabled:
+            self._went_on = {"id": run.id, "project": run.project, "entity": run.entity, "resume": "allow"}
+        elif not self._went_on and "id" not in self.arguments:  # all copies are to open the same one
+            self._went_on = {"id": "".join(secrets.choice(_ID_LETTERS) for _ in range(8)), "resume": "allow"}
+        return {**self.__dict__, "_run": None, "_given": None, "_thread": 0}
+
+    def __deepcopy__(self, memo: Any) -> Session:
+        """Answer a session of its own: frameworks copy callbacks to train several models with them."""
+        return Session(self.framework, self._given, spreads=self.spreads, **self.arguments)
+
+
+def training(apart_from: Session | None = None) -> Session | None:
+    """Answer the innermost training that is going on around the caller: in this thread, or spread over threads."""
+    thread = threading.get_ident()
+    for session in reversed(_training):
+        if session is not apart_from and (session._thread == thread or session.spreads) and session.run is not None:
+            return session
+    return None
+
+
+def require(framework: str) -> ModuleType:
+    """Import a framework.
+
+    Raises:
+        MissingFramework: It is not installed; the message has the command that installs it.
+    """
+    try:
+        return importlib.import_module(framework)
+    except ImportError as error:
+        top = framework.partition(".")[0]
+        known = {integration.name: integration for integration in INTEGRATIONS}
+        package = known[top].distribution if top in known else top
+        why = "" if isinstance(error, ModuleNotFoundError) and error.name == top else f" ({error})"
+        raise tracker.MissingFramework(
+            f"{top} is needed for this, and cannot be imported{why}. Install it: pip install {package}"
+        ) from error
+
+
+def sample_rows(count: int, limit: int = EVAL_ROWS) -> list[int]:
+    """Answer which of `count` rows a table shows: all, or `limit` of them at even distances, the same each time."""
+    if count <= limit:
+        return list(range(count))
+    return [index * count // limit for index in range(limit)]
+
+
+def _resumed(resume: tuple[str, int | None], arguments: Mapping[str, Any]) -> tracker.Run | None:
+    """Go on with the run of a checkpoint; None where it is not to be found here."""
+    run_id, step = resume
+    rest = {key: value for key, value in arguments.items() if key not in ("id", "resume")}
+    try:
+        if step is None:
+            return tracker.init(id=run_id, resume="must", **rest)
+        return tracker.init(resume_from=f"{run_id}?_step={step}", **rest)
+    except tracker.TrackerError as error:
+        tracker.termwarn(f"the checkpoint belongs to run {run_id}, which cannot be gone on with ({error}).")
+        return None
+
+
+def _size(path: Path) -> int:
+    if not path.is_dir():
+        return path.stat().st_size
+    return sum(file.stat().st_size for file in path.rglob("*") if file.is_file())
+
+
+def _cell(value: Any) -> Any:
+    if isinstance(value, str) and len(value) > MAX_CELL_CHARS:
+        return value[:MAX_CELL_CHARS] + "…"
+    return value

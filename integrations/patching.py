@@ -1,0 +1,110 @@
+"""Putting our functions around a framework's, and taking them away again.
+
+Whoever else patches the same function (mlflow, wandb) goes on working, whichever comes first: one of ours calls the one
+that was there, once, and is marked. While autologging is off it does nothing but that.
+"""
+
+from __future__ import annotations
+
+import functools
+import os
+from collections.abc import Callable, Iterable
+from typing import Any, NamedTuple
+
+_MARK = "__tracker_framework__"
+_OFF = ("", "0", "false", "no", "off")
+_ALL = ("1", "true", "yes", "on", "all")
+
+_asked: dict[str, bool] = {}  # by framework, "" for all: what `tracker.autolog` was last told
+_patches: list[Patch] = []
+
+
+class Patch(NamedTuple):
+    """One function of a framework's with ours around it.
+
+    Args:
+        owner: The module or class.
+        name: Of the function in it.
+        framework: Whose.
+        ours: What stands there now.
+        original: What stood there.
+    """
+
+    owner: Any
+    name: str
+    framework: str
+    ours: Any
+    original: Any
+
+    def __str__(self) -> str:
+        where = getattr(self.owner, "__name__", repr(self.owner))
+        module = getattr(self.owner, "__module__", None)
+        return f"{module + '.' if module else ''}{where}.{self.name}"
+
+
+def ask(frameworks: Iterable[str] | None, wanted: bool) -> None:
+    """Turn autologging on or off, for some frameworks or (None) for all; this rules over the environment."""
+    if frameworks is None:
+        _asked.clear()
+        _asked[""] = wanted
+    else:
+        for framework in frameworks:
+            _asked[framework] = wanted
+
+
+def is_autologging(framework: str) -> bool:
+    """Answer whether trainings of a framework are to be logged without being told so in the script."""
+    if _asked:
+        found = _asked.get(framework, _asked.get(""))
+        if found is not None:
+            return found
+    text = os.environ.get("TRACKER_AUTOLOG", "").strip().lower()
+    if text in _OFF:
+        return False
+    return text in _ALL or framework.lower() in (name.strip() for name in text.split(","))
+
+
+def wrap(owner: Any, name: str, around: Callable[..., Any], framework: str, *, always: bool = False) -> None:
+    """Put a function around `owner.name`; where ours is there already, nothing happens.
+
+    Args:
+        owner: A module or a class.
+        name: Of a function in it; one that is not there (another version) is passed over.
+        around: Called as `around(original, *args, **kwargs)`; calls `original` once, and lets what it raises pass.
+        framework: Whose patch it is.
+        always: Also while autologging is off: for what only makes a name known.
+    """
+    original = vars(owner).get(name) if isinstance(owner, type) else getattr(owner, name, None)
+    if original is None and isinstance(owner, type):
+        original = getattr(owner, name, None)  # inherited
+    if original is None or any(patch.owner is owner and patch.name == name for patch in _patches):
+        return
+    kind = type(original) if isinstance(original, (staticmethod, classmethod)) else None
+    function = original.__func__ if kind else original
+
+    @functools.wraps(function)
+    def ours(*args: Any, **kwargs: Any) -> Any:
+        if always or is_autologging(framework):
+            return around(function, *args, **kwargs)
+        return function(*args, **kwargs)
+
+    setattr(ours, _MARK, framework)
+    put = kind(ours) if kind else ours
+    setattr(owner, name, put)
+    _patches.append(Patch(owner, name, framework, put, original))
+
+
+def unwrap(framework: str | None = None) -> None:
+    """Take our functions away again, where nobody has put another around them; there they pass everything through."""
+    for patch in list(_patches):
+        if framework not in (None, patch.framework):
+            continue
+        there = vars(patch.owner).get(patch.name)
+        if there is patch.ours:
+            setattr(patch.owner, patch.name, patch.original)
+            _patches.remove(patch)
+
+
+def patched() -> list[Patch]:
+    """Answer what of ours stands in frameworks now."""
+    return list(_patches)

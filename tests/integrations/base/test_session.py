@@ -1,0 +1,303 @@
+"""Whose run a training logs to, and who ends it; by `Session` alone, without a framework."""
+
+from __future__ import annotations
+
+import copy
+import pickle
+import threading
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+import tracker
+from tracker.core.query import Run as ReadRun
+from tracker.integrations import base
+from tracker.integrations.base import Session
+
+Read = Callable[[], list[ReadRun]]
+OnlyRun = Callable[[], ReadRun]
+
+
+def losses(run: ReadRun) -> list[Any]:
+    """Read the losses back."""
+    return [row["loss"] for row in run.scan_history(keys=["loss"])]
+
+
+def test_a_training_opens_a_run_and_evaluations_go_into_it(only_run: OnlyRun) -> None:
+    session = Session("some", project="p")
+    assert session.begin({"args": {"lr": 0.1}}) is not None
+    session.log({"loss": 1.0, "nothing": None}, step=1)
+    session.pause()
+    session.log({"loss": 0.5}, step=2)
+    session.end()
+    run = only_run()
+
+    assert (run.project, run.state, run.config["args"], losses(run)) == ("p", "finished", {"lr": 0.1}, [1.0, 0.5])
+
+
+def test_the_users_own_run_is_joined_and_left_open(only_run: OnlyRun) -> None:
+    with tracker.init() as run:
+        session = Session("some")
+        assert session.begin() is run
+        session.log({"loss": 1.0})
+        session.pause()
+        session.end()
+        session.fail(ValueError("caught by the user"))
+        assert run.state == "running"
+
+    assert (only_run().state, losses(only_run())) == ("finished", [1.0])
+
+
+def test_the_next_training_ends_the_run_of_the_one_before(read: Read) -> None:
+    """8.1 #20, #27: trainings in a loop are runs of their own."""
+    for loss in (1.0, 2.0, 3.0):
+        session = Session("some")
+        session.begin()
+        session.log({"loss": loss})
+        session.pause()
+    assert tracker.run is not None
+    tracker.run.finish()
+
+    assert [losses(run) for run in read()] == [[1.0], [2.0], [3.0]]
+
+
+def test_the_users_init_ends_it_too(read: Read) -> None:
+    session = Session("some")
+    session.begin()
+    session.pause()
+    with tracker.init() as run:
+        run.log({"loss": 1.0})
+
+    assert [(losses(run), run.state) for run in read()] == [([], "finished"), ([1.0], "finished")]
+
+
+def test_a_training_inside_another_is_part_of_its_run(only_run: OnlyRun) -> None:
+    outer, inner, silent = Session("hf"), Session("sklearn"), Session("sklearn")
+    outer.begin()
+    assert inner.begin() is outer.run
+    assert silent.begin(nested=False) is None
+    assert not inner.is_owner
+    inner.log({"loss": 1.0})
+    inner.end()
+    assert outer.run is not None
+    outer.end()
+
+    assert losses(only_run()) == [1.0]
+
+
+def test_trainings_in_two_threads_have_a_run_each(read: Read) -> None:
+    """8.6 rapidfireai#129: concurrent pipelines are not mixed."""
+    both = threading.Barrier(2)
+
+    def train(loss: float) -> None:
+        session = Session("some")
+        both.wait(20)
+        session.begin()
+        both.wait(20)
+        for _ in range(50):
+            session.log({"loss": loss})
+        both.wait(20)
+        session.end()
+
+    threads = [threading.Thread(target=train, args=(loss,)) for loss in (1.0, 2.0)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join(60)
+
+    assert sorted(losses(run) for run in read()) == [[1.0] * 50, [2.0] * 50]
+
+
+def test_threads_that_work_for_a_training_log_into_its_run(only_run: OnlyRun) -> None:
+    outer = Session("optuna", spreads=True)
+    outer.begin()
+
+    def trial() -> None:
+        inner = Session("xgboost")
+        inner.begin()
+        inner.log({"loss": 1.0})
+        inner.end()
+
+    thread = threading.Thread(target=trial)
+    thread.start()
+    thread.join(60)
+    outer.end()
+
+    assert losses(only_run()) == [1.0]
+
+
+@pytest.mark.parametrize("variable", ["RANK", "SLURM_PROCID", "OMPI_COMM_WORLD_RANK", "PMI_RANK"])
+def test_other_ranks_have_no_run(variable: str, monkeypatch: pytest.MonkeyPatch, read: Read) -> None:
+    """8.1 #9: N runs under DDP, N-1 of them empty."""
+    monkeypatch.setenv(variable, "1")
+    session = Session("some")
+
+    assert session.begin() is None
+    session.log({"loss": 1.0})
+    session.pause()
+    assert read() == []
+
+
+def test_what_fails_is_a_failed_run(only_run: OnlyRun) -> None:
+    session = Session("some")
+    session.begin()
+    session.fail(ValueError("no such column"))
+
+    assert (only_run().state, tracker.run) == ("failed", None)
+
+
+def test_copies_in_other_processes_go_on_with_one_run(only_run: OnlyRun) -> None:
+    """The way of spawned ranks: one pickles the callback before any run is there."""
+    session = Session("some")
+    for loss in (1.0, 2.0):
+        other = pickle.loads(pickle.dumps(session))
+        other.begin()
+        other.log({"loss": loss})
+        other.end()
+
+    assert losses(only_run()) == [1.0, 2.0]
+
+
+def test_a_deep_copy_is_a_training_of_its_own(read: Read) -> None:
+    """Searches clone estimators with their callbacks."""
+    session = Session("some", group="search")
+    for loss in (1.0, 2.0):
+        other = copy.deepcopy(session)
+        other.begin()
+        other.log({"loss": loss})
+        other.end()
+
+    assert [(losses(run), run.group) for run in read()] == [([1.0], "search"), ([2.0], "search")]
+
+
+def test_a_training_that_goes_on_from_a_checkpoint_shows_no_step_twice(only_run: OnlyRun) -> None:
+    session = Session("some")
+    run = session.begin()
+    assert run is not None
+    for step in range(1, 7):
+        session.log({"loss": float(step)}, step=step)
+    session.end()
+    again = Session("some")
+    again.begin(resume=(run.id, 4))
+    for step in range(5, 9):
+        again.log({"loss": 10.0 + step}, step=step)
+    again.end()
+
+    assert losses(only_run()) == [1.0, 2.0, 3.0, 4.0, 15.0, 16.0, 17.0, 18.0]
+
+
+def test_a_checkpoint_of_an_unknown_run_begins_a_new_one(only_run: OnlyRun, caplog: pytest.LogCaptureFixture) -> None:
+    session = Session("some")
+    session.begin(resume=("gone", 4))
+    session.end()
+
+    assert only_run().id != "gone"
+    assert "belongs to run gone" in caplog.text
+
+
+def test_a_checkpoint_may_be_rotated_away_at_once(tmp_path: Path, only_run: OnlyRun) -> None:
+    """8.1 #17: changed or deleted while it waits."""
+    session = Session("some")
+    session.begin()
+    for step in (1, 2):
+        file = tmp_path / "last.ckpt"
+        file.write_bytes(bytes([step]) * 1000)
+        artifact = session.checkpoint(file, step=step, aliases=["best"] if step == 1 else [])
+        file.unlink()
+        assert artifact is not None
+    session.end()
+    kept = sorted(only_run().logged_artifacts(), key=lambda version: version.version)
+
+    assert [version.metadata["step"] for version in kept] == [1, 2]
+    assert [sorted(version.aliases) for version in kept] == [["best"], ["latest"]]
+    assert [
+        (Path(version.download(str(tmp_path / version.version))) / "last.ckpt").read_bytes()[:1] for version in kept
+    ] == [
+        b"\1",
+        b"\2",
+    ]
+
+
+@pytest.mark.parametrize(
+    ("choice", "kept"), [("false", 0), ("end", 1), ("checkpoint", 3), ("auto", 3), (None, 3), ("nonsense", 3)]
+)
+def test_which_checkpoints_are_kept(
+    choice: str | None, kept: int, tmp_path: Path, only_run: OnlyRun, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    if choice is not None:
+        monkeypatch.setenv("TRACKER_LOG_MODEL", choice)
+    session = Session("some")
+    session.begin()
+    for step in (1, 2, 3):
+        (tmp_path / "last.ckpt").write_bytes(bytes([step]) * 10)
+        session.checkpoint(tmp_path / "last.ckpt", step=step, is_last=step == 3)
+    session.end()
+
+    assert len(list(only_run().logged_artifacts())) == kept
+
+
+def test_a_large_checkpoint_is_kept_only_when_asked_for(
+    tmp_path: Path, only_run: OnlyRun, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setattr(base, "AUTO_CHECKPOINT_BYTES", 100)
+    session = Session("some")
+    session.begin()
+    (tmp_path / "last.ckpt").write_bytes(bytes(200))
+    assert session.checkpoint(tmp_path / "last.ckpt") is None
+    assert session.checkpoint(tmp_path / "last.ckpt", log_model=True) is not None
+    session.end()
+
+    assert len(list(only_run().logged_artifacts())) == 1
+    assert caplog.text.count("TRACKER_LOG_MODEL=checkpoint keeps all checkpoints") == 1
+
+
+def test_a_table_grows_with_each_evaluation(only_run: OnlyRun) -> None:
+    """8.1 #23: only the last step visible, each log sends everything again."""
+    session = Session("some")
+    session.begin()
+    session.table("eval/predictions", ["text", "label"], [["a", 0], ["b", "one"]], step=10)
+    session.table("eval/predictions", ["text", "label"], [["c" * 20_000, None]], step=20)
+    session.end()
+    table = only_run().history(keys=["eval/predictions"])
+
+    assert len(table) == 2
+
+
+def test_faults_of_ours_never_reach_the_training(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture, only_run: OnlyRun
+) -> None:
+    """8.1 #7: training crashes because tracking failed."""
+    monkeypatch.delenv("TRACKER_STRICT")
+    session = Session("some")
+    session.begin()
+    session.log({1: object()}, step="first")  # type: ignore[dict-item, arg-type]
+    session.configure("args", 5)  # type: ignore[arg-type]
+    session.checkpoint("/not/there")
+    session.table("t", ["a"], [["x", "one too many"]])
+    session.log({"loss": 1.0})
+    session.end()
+
+    assert losses(only_run()) == [1.0]
+    assert "Training goes on" in caplog.text
+
+
+def test_a_disabled_run_costs_nothing(monkeypatch: pytest.MonkeyPatch, read: Read) -> None:
+    monkeypatch.setenv("TRACKER_MODE", "disabled")
+    session = Session("some")
+
+    assert session.begin() is None
+    session.log({"loss": 1.0})
+    session.end()
+    assert read() == []
+
+
+def test_a_missing_framework_names_the_command() -> None:
+    with pytest.raises(tracker.MissingFramework, match="pip install not_a_framework"):
+        base.require("not_a_framework")
+
+
+def test_rows_of_a_table_are_spread_evenly() -> None:
+    assert base.sample_rows(3) == [0, 1, 2]
+    assert base.sample_rows(1000, 4) == [0, 250, 500, 750]

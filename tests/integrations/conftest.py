@@ -1,0 +1,91 @@
+"""What the tests of all integrations share: a place for runs, the one run read back, and scripts as users start them."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+import textwrap
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+
+import tracker
+from tracker.core.query import Run as ReadRun
+from tracker.integrations import base, patching
+
+LIMIT_SECONDS = 300
+
+
+@pytest.fixture(autouse=True)
+def runs(home: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
+    """The folder that a test's runs are kept in; whatever it leaves open is ended, and faults of ours are raised."""
+    monkeypatch.setenv("TRACKER_STRICT", "1")
+    monkeypatch.setenv("TRACKER_CONSOLE", "off")
+    monkeypatch.setenv("TRACKER_SILENT", "1")
+    yield home / "runs"
+    while tracker.run is not None:
+        tracker.run.finish()
+        tracker.finish()
+        if tracker.run is not None and tracker.run.disabled:
+            break
+    base._training.clear()
+    base._owned.clear()
+    patching.unwrap()
+    patching._asked.clear()
+
+
+@pytest.fixture
+def read(runs: Path) -> Callable[[], list[ReadRun]]:
+    """Answers the runs that are kept, oldest first, as `tracker.Api` reads them back."""
+
+    def read() -> list[ReadRun]:
+        with tracker.Api(dir=runs) as api:
+            found = list(api.runs())
+        return sorted(found, key=lambda run: run.created_at)
+
+    return read
+
+
+@pytest.fixture
+def only_run(read: Callable[[], list[ReadRun]]) -> Callable[[], ReadRun]:
+    """Answers the one run that is kept; it is the only one."""
+
+    def only_run() -> ReadRun:
+        (run,) = read()
+        return run
+
+    return only_run
+
+
+@pytest.fixture
+def script(tmp_path: Path, runs: Path) -> Callable[..., subprocess.CompletedProcess[str]]:
+    """Runs a program of a user's in a process of its own, with the start-up hook as it is installed."""
+
+    def script(
+        code: str, *arguments: str, code_expected: int | None = 0, launcher: tuple[str, ...] = (), **environment: str
+    ) -> subprocess.CompletedProcess[str]:
+        """Run it to its end.
+
+        Args:
+            code: Its text; indentation is taken off.
+            arguments: Of the program.
+            code_expected: Its exit code; None takes any.
+            launcher: What stands between Python and the file: `("-m", "torch.distributed.run", "--nproc-per-node=2")`.
+            environment: Variables beside those of the test.
+        """
+        file = tmp_path / "train.py"
+        file.write_text(textwrap.dedent(code))
+        done = subprocess.run(
+            [sys.executable, *launcher, str(file), *arguments],
+            capture_output=True,
+            text=True,
+            cwd=tmp_path,
+            timeout=LIMIT_SECONDS,
+            env={**os.environ, "OMP_NUM_THREADS": "1", **environment},
+        )
+        assert code_expected in (None, done.returncode), done.stdout + done.stderr
+        return done
+
+    return script
