@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ast
 import subprocess
 import sys
 from importlib.util import find_spec
@@ -12,13 +13,22 @@ import pytest
 from tracker.testing import read_runs
 
 EXAMPLES = sorted((Path(__file__).parents[2] / "examples").glob("*.py"))
-WANTS = {"torch_watch": "torch"}  # a framework that is not there everywhere
+
+
+def _imported(example: Path) -> set[str]:
+    """Answer what it imports, at the top of it or further in."""
+    names = set()
+    for node in ast.walk(ast.parse(example.read_text(encoding="utf-8"))):
+        if isinstance(node, ast.Import):
+            names.update(alias.name.partition(".")[0] for alias in node.names)
+        elif isinstance(node, ast.ImportFrom) and node.module:
+            names.add(node.module.partition(".")[0])
+    return names
 
 
 def _runnable(example: Path) -> object:
-    wanted = WANTS.get(example.stem)
-    is_missing = wanted is not None and find_spec(wanted) is None
-    mark = pytest.mark.skipif(is_missing, reason=f"{wanted} is not installed")
+    missing = sorted(name for name in _imported(example) if find_spec(name) is None)
+    mark = pytest.mark.skipif(bool(missing), reason=f"not installed: {', '.join(missing)}")
     return pytest.param(example, id=example.stem, marks=mark)
 
 
