@@ -36,6 +36,8 @@ _training: list[Session] = []  # sessions whose training goes on, the innermost 
 _owned: dict[str, Session] = {}  # by run id: who has opened it
 _tables: weakref.WeakKeyDictionary[Any, dict[str, Any]] = weakref.WeakKeyDictionary()  # run -> its growing tables
 
+_watched: weakref.WeakKeyDictionary[Any, weakref.WeakSet[Any]] = weakref.WeakKeyDictionary()  # run -> torch models
+
 
 class Session:
     """One training's hold on a run.
@@ -223,6 +225,31 @@ class Session:
         else:
             artifact.add_file(str(path))
         return run.log_artifact(artifact, aliases=list(aliases))
+
+    @tracker.guarded
+    def watch(self, model: Any, log: bool | str | None = None, log_freq: int = 1000) -> None:
+        """Record a torch model's gradients as it trains, unless it is watched in this run already.
+
+        Args:
+            model: A `torch.nn.Module`.
+            log: "gradients", "parameters", "all", or false for nothing; `TRACKER_WATCH` without it, and "gradients"
+                without that.
+            log_freq: At the first step of each optimizer, and at every so many from there.
+        """
+        choice = str(os.environ.get("TRACKER_WATCH") or "gradients" if log is None else log).lower()
+        if self.run is None or choice in ("false", "0", "no", "off", "none"):
+            return
+        watched = _watched.setdefault(self.run, weakref.WeakSet())
+        if model in watched:
+            return
+        if choice not in ("gradients", "parameters", "all"):
+            tracker.termwarn(
+                f"TRACKER_WATCH is {choice!r}; it can be gradients, parameters, all or false. gradients is taken.",
+                repeat=False,
+            )
+            choice = "gradients"
+        self.run.watch(model, log=choice, log_freq=log_freq)  # type: ignore[arg-type]
+        watched.add(model)
 
     # --- whose run -----------------------------------------------------------------------------
 
