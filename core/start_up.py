@@ -1,0 +1,54 @@
+"""What `import tracker` has to do with the start-up hook: know it, and put it in place where nobody has.
+
+The hook is a module of its own beside the package, `_tracker_hook`, so that an interpreter can start it without loading
+anything of ours. Where it was not started (`python -S`, another environment's folder on the path), frameworks are let
+know of us from here on, those that are loaded already among them.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+from types import ModuleType
+
+_NAME = "_tracker_hook"
+
+
+def join(place: str) -> None:
+    """Tell the hook where the package lies, and have it in place.
+
+    Args:
+        place: The package's folder.
+    """
+    found = hook(place)
+    if found is not None:
+        found.install(place)
+
+
+def hook(place: str | None = None) -> ModuleType | None:
+    """Answer the hook's module; None where it did not come along with the package.
+
+    Args:
+        place: The package's folder: looked at for the file where the module cannot be imported.
+    """
+    found = sys.modules.get(_NAME)
+    if found is not None:
+        return found
+    try:
+        return __import__(_NAME)
+    except ImportError:
+        return None if place is None else _load(place)
+
+
+def _load(place: str) -> ModuleType | None:
+    from importlib.util import module_from_spec, spec_from_file_location  # a folder that somebody has put on the path
+
+    for folder in (os.path.dirname(place), place, os.path.dirname(os.path.realpath(os.path.join(place, "core")))):
+        path = os.path.join(folder, f"{_NAME}.py")
+        spec = spec_from_file_location(_NAME, path) if os.path.isfile(path) else None
+        if spec is not None and spec.loader is not None:
+            module = module_from_spec(spec)
+            sys.modules[_NAME] = module
+            spec.loader.exec_module(module)
+            return module
+    return None
