@@ -78,7 +78,7 @@ def test_its_classes_are_there_or_say_what_to_install(integration: Integration) 
             except tracker.MissingFramework as error:
                 assert f"pip install {integration.distribution}" in str(error)
     with pytest.raises(AttributeError, match="NoSuchName"):
-        module.NoSuchName  # noqa: B018
+        module.NoSuchName
 
 
 @each
