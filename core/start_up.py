@@ -21,8 +21,12 @@ def join(place: str) -> None:
         place: The package's folder.
     """
     found = hook(place)
-    if found is not None:
+    if found is None:
+        return
+    try:
         found.install(place)
+    except TypeError:  # that of an older version, which another folder on the path has: its tables are its own
+        return
 
 
 def hook(place: str | None = None) -> ModuleType | None:
