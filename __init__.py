@@ -62,6 +62,7 @@ if TYPE_CHECKING:
     from tracker.core.summary import Summary as Summary
     from tracker.core.tables import JoinedTable as JoinedTable
     from tracker.core.tables import Table as Table
+    from tracker.integrations.autologging import autolog as autolog
 
     run: Run | None
     config: Config
@@ -71,6 +72,7 @@ __version__ = "0.1.0"
 
 # name -> where it lives
 _NAMES = {
+    "autolog": "autologging",
     "log": "current",
     "finish": "current",
     "flush": "current",
@@ -133,7 +135,8 @@ def __getattr__(name: str) -> Any:
         raise AttributeError(f"module 'tracker' has no attribute {name!r}")
     from importlib import import_module
 
-    value = getattr(import_module(f"tracker.core.{_NAMES[name]}"), name)
+    room = "integrations" if name == "autolog" else "core"
+    value = getattr(import_module(f"tracker.{room}.{_NAMES[name]}"), name)
     globals()[name] = value
     return value
 

@@ -79,18 +79,26 @@ def install(place=None):
         if place is None and os and "TRACKER_DISABLED" in os.environ:
             return
         sys.meta_path.insert(0, Finder)
-        for name in (*HOOKS, *AUTOLOG):
-            if name in sys.modules:  # imported before we came
-                run_late(name)
+        for name in {**HOOKS, **AUTOLOG}:
+            module = loaded(name)
+            if module is not None:  # imported before we came
+                _has_run(name, module)
     except Exception as error:
         _say("", error)
 
 
-def run_late(name):
-    """Call ours for a module that was imported before it was asked for; one that is still being imported is let be."""
+def loaded(name):
+    """Answer a module that has run; None for one that is not there, or is still running."""
     module = sys.modules.get(name)
-    if module is not None and not getattr(getattr(module, "__spec__", None), "_initializing", False):
-        _has_run(name, module)
+    return None if getattr(getattr(module, "__spec__", None), "_initializing", False) else module
+
+
+def autolog_loaded():
+    """Call ours for what was loaded before autologging was asked for."""
+    for name, target in AUTOLOG.items():
+        module = loaded(name)
+        if module is not None and _is_asked(_framework(target)):
+            _call(target, module)
 
 
 def is_listed(framework):

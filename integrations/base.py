@@ -21,7 +21,7 @@ from typing import Any
 
 import tracker
 
-from . import INTEGRATIONS
+from . import INTEGRATIONS, patching
 
 EVAL_ROWS = 100
 """Rows of a table of predictions, for each evaluation."""
@@ -172,7 +172,7 @@ class Session:
             step: Where the training stands.
         """
         run = self.run
-        if run is None:
+        if run is None or patching.options.get("log_tables") is False:
             return
         tables = _tables.setdefault(run, {})
         wanted = ["step", *columns]
@@ -288,6 +288,8 @@ class Session:
             _training.remove(self)
 
     def _wants(self, path: Path, is_last: bool, chosen: bool | str | None) -> bool:
+        if chosen is None:
+            chosen = patching.options.get("log_models")
         choice = str(os.environ.get("TRACKER_LOG_MODEL") or "auto" if chosen is None else chosen).lower()
         if choice in ("checkpoint", "all", "true", "1", "yes", "on"):
             return True

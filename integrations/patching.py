@@ -7,15 +7,15 @@ that was there, once, and is marked. While autologging is off it does nothing bu
 from __future__ import annotations
 
 import functools
-import os
+import sys
 from collections.abc import Callable, Iterable
+from types import ModuleType
 from typing import Any, NamedTuple
 
 _MARK = "__tracker_framework__"
-_OFF = ("", "0", "false", "no", "off")
-_ALL = ("1", "true", "yes", "on", "all")
 
 _asked: dict[str, bool] = {}  # by framework, "" for all: what `tracker.autolog` was last told
+options: dict[str, Any] = {}  # and its options: what to keep of every training
 _patches: list[Patch] = []
 
 
@@ -58,10 +58,8 @@ def is_autologging(framework: str) -> bool:
         found = _asked.get(framework, _asked.get(""))
         if found is not None:
             return found
-    text = os.environ.get("TRACKER_AUTOLOG", "").strip().lower()
-    if text in _OFF:
-        return False
-    return text in _ALL or framework.lower() in (name.strip() for name in text.split(","))
+    hook: Any = sys.modules.get("_tracker_hook")  # the one that reads TRACKER_AUTOLOG: it has to before we are loaded
+    return hook is not None and bool(hook.is_listed(framework))
 
 
 def wrap(owner: Any, name: str, around: Callable[..., Any], framework: str, *, always: bool = False) -> None:
@@ -77,8 +75,11 @@ def wrap(owner: Any, name: str, around: Callable[..., Any], framework: str, *, a
     original = vars(owner).get(name) if isinstance(owner, type) else getattr(owner, name, None)
     if original is None and isinstance(owner, type):
         original = getattr(owner, name, None)  # inherited
-    if original is None or any(patch.owner is owner and patch.name == name for patch in _patches):
+    known = next((patch for patch in _patches if patch.owner is owner and patch.name == name), None)
+    if original is None or (known is not None and not _is_new(owner, original)):
         return
+    if known is not None:
+        _patches.remove(known)
     kind = type(original) if isinstance(original, (staticmethod, classmethod)) else None
     function = original.__func__ if kind else original
 
@@ -92,6 +93,12 @@ def wrap(owner: Any, name: str, around: Callable[..., Any], framework: str, *, a
     put = kind(ours) if kind else ours
     setattr(owner, name, put)
     _patches.append(Patch(owner, name, framework, put, original))
+
+
+def _is_new(owner: Any, function: Any) -> bool:
+    """Answer whether a module was loaded again since, and has a new function in the place of the patched one."""
+    is_own = isinstance(owner, ModuleType) and getattr(function, "__globals__", None) is vars(owner)
+    return is_own and not hasattr(function, "__wrapped__")
 
 
 def unwrap(framework: str | None = None) -> None:

@@ -34,6 +34,7 @@ def runs(home: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
     base._owned.clear()
     patching.unwrap()
     patching._asked.clear()
+    patching.options.clear()
 
 
 @pytest.fixture
