@@ -146,6 +146,15 @@ class Settings:
         """Answer the fields that are set."""
         return {name: value for name in _NAMES if (value := getattr(self, name)) is not None}
 
+    @staticmethod
+    def resolved(**given: Any) -> Resolved:
+        """Answer what `init` would go by if it were called now, with these settings; nothing is begun.
+
+        Raises:
+            UsageError: A value cannot be what it is for.
+        """
+        return resolve(settings=given)
+
 
 _NAMES = tuple(Settings.__annotations__)
 DEFAULTS: dict[str, Any] = {"mode": "online"}

@@ -64,6 +64,7 @@ class Session:
         self._thread = 0
         self._pid = os.getpid()
         self._went_on: dict[str, Any] = {}
+        self._is_reserved = False  # the id there was only made up: no run bears it yet
 
     @property
     def run(self) -> tracker.Run | None:
@@ -75,6 +76,30 @@ class Session:
     def is_owner(self) -> bool:
         """Whether this session has opened its run, and so ends it."""
         return self.run is not None and _owned.get(self.run.id) is self
+
+    @property
+    def run_id(self) -> str | None:
+        """The id of the run: of the one it has, had, or will have; None while that is open."""
+        return self._run.id if self._run is not None else self._went_on.get("id") or self.arguments.get("id")
+
+    @tracker.guarded
+    def reserve(self, resume: tuple[str, int | None] | None = None) -> str | None:
+        """Decide on the run's id before there is one, without any effect: for names of folders, and for other ranks.
+
+        Args:
+            resume: As for `begin`.
+
+        Returns:
+            The id; None where only `begin` can tell it (`resume="auto"`).
+        """
+        run = self.run or self._find()
+        if run is not None:
+            return run.id
+        if resume is not None and self._may_resume(resume[0]):
+            return resume[0]
+        if self.run_id is None:
+            self._make_up_id()
+        return self.run_id
 
     # --- the training's course ---------------------------------------------------------------
 
@@ -270,9 +295,12 @@ class Session:
 
     def _open(self, resume: tuple[str, int | None] | None) -> tracker.Run | None:
         arguments = {"reinit": "create_new", **self.arguments, **self._went_on}
+        if self._went_on and not self._is_reserved:  # it has begun already
+            arguments.pop("fork_from", None)
+            arguments.pop("resume_from", None)
         config = arguments.pop("config", None)
         run = None
-        if resume is not None and not self._went_on and "id" not in self.arguments:
+        if resume is not None and self._may_resume(resume[0]):
             run = _resumed(resume, arguments)
         if run is None:
             run = tracker.init(**arguments)
@@ -281,7 +309,20 @@ class Session:
         if not run.disabled:
             _owned[run.id] = self
             self._went_on = {"id": run.id, "project": run.project, "entity": run.entity, "resume": "allow"}
+            self._is_reserved = False
         return run
+
+    def _may_resume(self, run_id: str) -> bool:
+        """Answer whether nothing speaks for another run."""
+        said = self.arguments.get("id") or (None if self._is_reserved else self._went_on.get("id"))
+        return said in (None, run_id)
+
+    def _make_up_id(self) -> None:
+        chosen = tracker.Settings.resolved(resume=self.arguments.get("resume"))
+        if chosen.run_id is None and chosen.resume in (True, "auto"):
+            return
+        self._went_on = {"id": chosen.run_id or "".join(secrets.choice(_ID_LETTERS) for _ in range(8))}
+        self._is_reserved = True
 
     def _leave(self) -> None:
         if self in _training:
@@ -319,8 +360,9 @@ class Session:
         run = self._run or self._given
         if run is not None and not run.disabled:
             self._went_on = {"id": run.id, "project": run.project, "entity": run.entity, "resume": "allow"}
-        elif not self._went_on and "id" not in self.arguments:  # all copies are to open the same one
-            self._went_on = {"id": "".join(secrets.choice(_ID_LETTERS) for _ in range(8)), "resume": "allow"}
+            self._is_reserved = False
+        elif self.run_id is None:  # all copies are to open the same one
+            self._make_up_id()
         return {**self.__dict__, "_run": None, "_given": None, "_thread": 0}
 
     def __deepcopy__(self, memo: Any) -> Session:

@@ -316,3 +316,11 @@ def test_the_page_names_the_arguments_of_init() -> None:
         argument = row[1].strip("`")
         known = name if name in arguments else "id" if name == "run_id" else ""
         assert argument == known, name
+
+
+def test_what_is_in_force_can_be_asked_without_beginning_a_run(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("TRACKER_PROJECT", "from-environment")
+
+    assert Settings.resolved().project == "from-environment"
+    assert Settings.resolved(project="given", id="one").given()["run_id"] == "one"
+    assert Settings.resolved(project="given").project == "given"

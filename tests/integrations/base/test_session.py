@@ -301,3 +301,67 @@ def test_a_missing_framework_names_the_command() -> None:
 def test_rows_of_a_table_are_spread_evenly() -> None:
     assert base.sample_rows(3) == [0, 1, 2]
     assert base.sample_rows(1000, 4) == [0, 250, 500, 750]
+
+
+def test_an_id_that_is_reserved_has_no_effect_and_is_the_runs(read: Read) -> None:
+    session = Session("some", project="p")
+    reserved = session.reserve()
+
+    assert (read(), session.run, session.run_id) == ([], None, reserved)
+    run = session.begin()
+    assert run is not None
+    assert (run.id, session.run_id, session.reserve()) == (reserved, reserved, reserved)
+
+
+def test_a_reserved_id_is_the_users_runs_or_the_one_in_the_environment(monkeypatch: pytest.MonkeyPatch) -> None:
+    with tracker.init() as run:
+        assert Session("some").reserve() == run.id
+    monkeypatch.setenv("TRACKER_RUN_ID", "of-the-job")
+
+    assert Session("some").reserve() == "of-the-job"
+    assert Session("some", id="given").reserve() == "given"
+
+
+def test_which_run_is_gone_on_with_by_itself_is_not_known_beforehand() -> None:
+    assert Session("some", resume="auto").reserve() is None
+
+
+def test_a_reserved_id_gives_way_to_that_of_a_checkpoint(only_run: OnlyRun) -> None:
+    with tracker.init(id="old") as run:
+        for step in range(10):
+            run.log({"loss": step})
+    session = Session("some")
+    session.reserve()
+    copied = pickle.loads(pickle.dumps(session))
+    copied.begin(resume=("old", 4))
+    copied.log({"loss": -5}, step=5)
+    copied.end()
+
+    assert losses(only_run()) == [0, 1, 2, 3, 4, -5]
+
+
+def test_a_training_begun_again_from_its_own_checkpoint_hides_what_came_after(only_run: OnlyRun) -> None:
+    session = Session("some")
+    session.begin()
+    for step in range(10):
+        session.log({"loss": step}, step=step)
+    session.fail(ValueError("out of memory"))
+    assert session.run_id is not None
+    session.begin(resume=(session.run_id, 6))
+    session.log({"loss": -7}, step=7)
+    session.end()
+
+    assert (losses(only_run()), only_run().state) == ([0, 1, 2, 3, 4, 5, 6, -7], "finished")
+
+
+def test_a_run_that_was_forked_is_gone_on_with_not_forked_again(read: Read) -> None:
+    with tracker.init(id="old") as run:
+        run.log({"loss": 0})
+    session = Session("some", fork_from="old?_step=0")
+    session.reserve()
+    for loss in (1, 2):
+        session.begin()
+        session.log({"loss": loss})
+        session.end()
+
+    assert [losses(run) for run in read()] == [[0], [0, 1, 2]]
