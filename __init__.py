@@ -13,6 +13,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+from tracker.core import capture as _capture
 from tracker.core.init import init as init
 from tracker.core.start_up import join as _join
 
@@ -69,6 +70,9 @@ if TYPE_CHECKING:
     summary: Summary
 
 __version__ = "0.1.0"
+
+# The rooms know nothing of each other: what a setting turns on in `integrations` is said here.
+_capture.EXTENSIONS["sync_tensorboard"] = "tracker.integrations.tensorboard:begin"
 
 # name -> where it lives
 _NAMES = {

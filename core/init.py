@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     from .uploads import Uploads
 
 DEFAULT_PROJECT = "uncategorized"
-_NOT_YET = ("tensorboard", "sync_tensorboard", "monitor_gym", "anonymous", "magic")
+_NOT_YET = ("monitor_gym", "anonymous", "magic")
 
 
 def init(
@@ -53,6 +53,7 @@ def init(
     resume_from: str | None = None,
     fork_from: str | None = None,
     save_code: bool | None = None,
+    sync_tensorboard: bool | None = None,
     settings: Settings | Mapping[str, Any] | None = None,
     **older: Any,
 ) -> Run:
@@ -83,6 +84,7 @@ def init(
         resume_from: "id?_step=N": go on with that run from step N; rows behind it are kept, and hidden.
         fork_from: "id?_step=N": a new run that begins with that one's rows up to step N.
         save_code: Keep the code with the run.
+        sync_tensorboard: Log what is written for TensorBoard, by torch, tensorboardX and tf.summary.
         settings: `tracker.Settings(...)`, or a dict of its fields.
         older: Arguments of older days, accepted with a notice.
 
@@ -95,6 +97,9 @@ def init(
             temporary folder, and that is said.
     """
     arguments = {key: value for key, value in locals().items() if key not in ("settings", "older", "config")}
+    if older.get("tensorboard") is not None and sync_tensorboard is None:  # its older name
+        arguments["sync_tensorboard"] = older["tensorboard"]
+    older.pop("tensorboard", None)
     chosen = resolve(arguments, settings)
     complaints = Complaints(is_silent=bool(chosen.silent))
     for argument in sorted(older):
@@ -107,6 +112,7 @@ def init(
     previous_run = _before(chosen.reinit, complaints)
     if previous_run is not None:
         previous_run.config.update(values, allow_val_change=True)
+        capture.extend(previous_run, chosen)
         return previous_run
     return _begin(chosen, values, allow, complaints)
 

@@ -9,7 +9,7 @@ from itertools import count
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
-from . import exits
+from . import capture, exits
 from .artifacts.of_run import ArtifactsOfRun
 from .clock import Clock, steady_reader
 from .complaints import Complaints, is_strict, tell
@@ -165,6 +165,42 @@ class Run(ArtifactsOfRun):
                 raise
             except Exception as fault:  # nothing we know of; but training must go on
                 self._complaints.say(f"a row could not be kept ({type(fault).__name__}: {fault}).")
+
+    def log_at(self, data: Mapping[str, Any], step: int | float, time: float | None = None) -> None:
+        """Log a row at a step and a time of its own, for what was noted down elsewhere first.
+
+        Other than `log`, it leaves alone the count of steps that rows without one go by. It may be called from any
+        thread.
+
+        Args:
+            data: As for `log`.
+            step: Where the row belongs.
+            time: When it was noted, in seconds since the epoch; now without it.
+
+        Raises:
+            UsageError: Only under `TRACKER_STRICT=1`, for what would otherwise be said and left out.
+        """
+        time_ns = self._clock.now_ns() if time is None else int(time * 1e9)
+        try:
+            at = step if type(step) is int and -MAX_STEP <= step <= MAX_STEP else self._step(step)
+        except Exception as error:  # whatever a value's own methods may raise
+            self._leave_out("step", f"{error}; the row is left out")
+            return
+        try:
+            "".join(data)  # raises where a key is no text
+            payload = encode((at, time_ns, data))
+            is_plain = len(payload) <= MAX_VALUE_BYTES
+        except Exception:  # gone through value by value below
+            is_plain = False
+        try:
+            if is_plain:
+                self._append(_ROW, payload)
+            else:
+                self._log_carefully(data, at, time_ns)
+        except UsageError:  # only under strictness
+            raise
+        except Exception as fault:
+            self._complaints.say(f"a row could not be kept ({type(fault).__name__}: {fault}).")
 
     def _step(self, step: Any) -> int | float:
         """Answer a step given as anything but a small enough int, or raise."""
@@ -518,6 +554,13 @@ class Run(ArtifactsOfRun):
         self._is_released = False
 
     # --- the end -------------------------------------------------------------------------
+
+    def on_finish(self, call: Callable[[], object]) -> None:
+        """Have something called when the run ends, while it still takes what is logged.
+
+        The last one asked for is called first. What it raises is said, and harms nothing.
+        """
+        self._captured.append(capture.guarded(self, getattr(call, "__name__", "what was to be done"), call))
 
     def finish(self, exit_code: int | None = None, quiet: bool | None = None) -> None:
         """End the run: all is on disk, and sent as far as the server takes it.

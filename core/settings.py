@@ -42,7 +42,7 @@ _TEXTS = {
     "code_dir",
 }  # fmt: skip
 _BOOLEANS = {"allow_val_change", "force", "save_code", "silent", "quiet", "x_disable_stats", "disable_code", "disable_git",
-             "disable_meta", "redact"}  # fmt: skip
+             "disable_meta", "redact", "sync_tensorboard"}  # fmt: skip
 _NUMBERS = {"finish_stall_seconds", "finish_timeout", "x_stats_sampling_interval"}
 _OBSERVATIONS = ("gpu_idle", "gpu_lost", "gpu_memory", "thermal", "host_memory", "disk", "loss", "all")
 _RENAMED = {"id": "run_id", "run_name": "name", "run_notes": "notes", "run_tags": "tags", "run_group": "group",
@@ -62,7 +62,7 @@ _WITHOUT_EFFECT = {
     "init_timeout", "job_name", "label_disable", "login_timeout", "magic", "max_end_of_run_history_metrics",
     "max_end_of_run_summary_metrics", "organization", "program", "program_relpath", "relogin", "show_emoji",
     "show_errors", "show_info", "show_warnings", "start_method", "strict", "summary_errors", "summary_timeout",
-    "summary_warnings", "sweep_id", "symlink", "sync_tensorboard", "table_raise_on_max_row_limit_exceeded", "username",
+    "summary_warnings", "sweep_id", "symlink", "table_raise_on_max_row_limit_exceeded", "username",
 }  # fmt: skip
 _told: set[str] = set()
 
@@ -78,6 +78,7 @@ class Settings:
         base_url: The server to send to; without one nothing is sent.
         api_key: The key for it.
         reinit, resume, resume_from, fork_from, allow_val_change, save_code, force: As in `init`.
+        sync_tensorboard: As in `init`.
         silent, quiet: Say nothing on the console.
         disable_code: Keep no code: no diff, no files, no script.
         disable_git: Do not ask git.
@@ -112,6 +113,7 @@ class Settings:
     allow_val_change: bool | None = None
     save_code: bool | None = None
     force: bool | None = None
+    sync_tensorboard: bool | None = None
     silent: bool | None = None
     quiet: bool | None = None
     disable_code: bool | None = None

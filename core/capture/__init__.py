@@ -14,6 +14,10 @@ if TYPE_CHECKING:
 # thread's work.
 PARTS: tuple[str, ...] = ("console", "leftovers", "sampler", "code")
 
+# What a setting of the run turns on in rooms that core does not know: setting -> "module:function", put in by the face.
+# The function is called as a part's `begin`, where the setting is neither None nor False.
+EXTENSIONS: dict[str, str] = {}
+
 
 def begin(run: Run, settings: Any) -> None:
     """Begin every part; one that cannot begin is said, and harms neither the run nor the others.
@@ -23,13 +27,31 @@ def begin(run: Run, settings: Any) -> None:
         settings: The settings in force.
     """
     for name in PARTS:
-        try:
-            end = import_module(f".{name}", __package__).begin(run, settings)
-        except Exception as error:  # whatever a machine has in store
-            run._complaints.say(f"{name} is not captured ({type(error).__name__}: {error}).")
-        else:
-            if end is not None:
-                run._captured.append(guarded(run, name, end))
+        _begin(run, settings, name, f"{__package__}.{name}", "begin")
+    extend(run, settings)
+
+
+def extend(run: Run, settings: Any) -> None:
+    """Begin what settings turn on in other rooms; the same run may come again with other settings.
+
+    Args:
+        run: The run, open.
+        settings: The settings in force.
+    """
+    for name, where in EXTENSIONS.items():
+        if getattr(settings, name, None):
+            module, _, function = where.partition(":")
+            _begin(run, settings, name, module, function)
+
+
+def _begin(run: Run, settings: Any, name: str, module: str, function: str) -> None:
+    try:
+        end = getattr(import_module(module), function)(run, settings)
+    except Exception as error:  # whatever a machine has in store
+        run._complaints.say(f"{name} is not captured ({type(error).__name__}: {error}).")
+    else:
+        if end is not None:
+            run._captured.append(guarded(run, name, end))
 
 
 def guarded(run: Run, name: str, end: Callable[[], object]) -> Callable[[], None]:
