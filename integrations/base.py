@@ -101,6 +101,11 @@ class Session:
             self._make_up_id()
         return self.run_id
 
+    @property
+    def has_begun(self) -> bool:
+        """Whether there has been a run, in this process, be it open or not."""
+        return self._run is not None
+
     # --- the training's course ---------------------------------------------------------------
 
     @tracker.guarded
@@ -139,12 +144,17 @@ class Session:
         return run
 
     @tracker.guarded
-    def pause(self) -> None:
-        """The training has come to its end. The run stays open for evaluations, until another run begins."""
+    def pause(self, *, wait: bool = True) -> None:
+        """The training has come to its end. The run stays open for evaluations, until another run begins.
+
+        Args:
+            wait: Until all of it is on disk.
+        """
         self._leave()
         run = self.run
         if run is not None:
-            run.flush()
+            if wait:
+                run.flush()
             if self.is_owner:
                 run.release()
 

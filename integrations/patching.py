@@ -17,6 +17,7 @@ _MARK = "__tracker_framework__"
 _asked: dict[str, bool] = {}  # by framework, "" for all: what `tracker.autolog` was last told
 options: dict[str, Any] = {}  # and its options: what to keep of every training
 _patches: list[Patch] = []
+_additions: list[Addition] = []
 
 
 class Patch(NamedTuple):
@@ -40,6 +41,23 @@ class Patch(NamedTuple):
         where = getattr(self.owner, "__name__", repr(self.owner))
         module = getattr(self.owner, "__module__", None)
         return f"{module + '.' if module else ''}{where}.{self.name}"
+
+
+class Addition(NamedTuple):
+    """Something of ours that a framework calls without standing in a function's place: a hook it offers.
+
+    Args:
+        framework: Whose.
+        what: What it is, for people.
+        undo: Takes it away.
+    """
+
+    framework: str
+    what: str
+    undo: Callable[[], object]
+
+    def __str__(self) -> str:
+        return self.what
 
 
 def ask(frameworks: Iterable[str] | None, wanted: bool) -> None:
@@ -101,6 +119,18 @@ def _is_new(owner: Any, function: Any) -> bool:
     return is_own and not hasattr(function, "__wrapped__")
 
 
+def add(framework: str, what: str, register: Callable[[], Callable[[], object]]) -> None:
+    """Register something of ours with a framework; where it is registered already, nothing happens.
+
+    Args:
+        framework: Whose.
+        what: What it is, for people.
+        register: Does it, and answers what takes it away again.
+    """
+    if not any((known.framework, known.what) == (framework, what) for known in _additions):
+        _additions.append(Addition(framework, what, register()))
+
+
 def unwrap(framework: str | None = None) -> None:
     """Take our functions away again, where nobody has put another around them; there they pass everything through."""
     for patch in list(_patches):
@@ -110,8 +140,12 @@ def unwrap(framework: str | None = None) -> None:
         if there is patch.ours:
             setattr(patch.owner, patch.name, patch.original)
             _patches.remove(patch)
+    for addition in list(_additions):
+        if framework in (None, addition.framework):
+            _additions.remove(addition)
+            addition.undo()
 
 
-def patched() -> list[Patch]:
+def patched() -> list[Patch | Addition]:
     """Answer what of ours stands in frameworks now."""
-    return list(_patches)
+    return [*_patches, *_additions]

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from tracker.integrations.patching import ask, is_autologging, patched, unwrap, wrap
+from tracker.integrations.patching import add, ask, is_autologging, patched, unwrap, wrap
 
 
 class Model:
@@ -66,6 +66,27 @@ def test_others_around_ours_stay_when_ours_goes() -> None:
     Model.fit = ours  # type: ignore[method-assign]
     unwrap()
     assert Model.fit is original
+
+
+def test_what_is_registered_is_taken_away_with_the_patches() -> None:
+    """Once, however often it is asked for; and again when it was taken away."""
+    there: list[str] = []
+
+    def register() -> Any:
+        there.append("hook")
+        return there.clear
+
+    add("some", "a hook", register)
+    add("some", "a hook", register)
+    assert there == ["hook"]
+    assert [str(one) for one in patched()] == ["a hook"]
+    unwrap("other")
+    assert there == ["hook"]
+    unwrap("some")
+    assert (there, patched()) == ([], [])
+    add("some", "a hook", register)
+    assert there == ["hook"]
+    unwrap()
 
 
 def test_what_another_version_has_not_is_passed_over() -> None:
