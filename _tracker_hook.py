@@ -15,6 +15,7 @@ HOOKS = {}
 AUTOLOG = {}
 # Where our package lies, if not beside this file; it tells so itself. Any other `tracker` is somebody's own.
 places = []
+began = None  # how the finder came into place: "start-up" or "import", of the package
 
 _OFF = ("", "0", "false", "no", "off")
 _ALL = ("1", "true", "yes", "on", "all")
@@ -70,6 +71,7 @@ def install(place=None):
     `place` is given by `import tracker`: where the package lies. The user has asked for it then, so that the names it
     makes known are known also where TRACKER_DISABLED keeps everything else out.
     """
+    global began
     try:
         os = sys.modules.get("os")  # `site` has imported it; a `.start` file comes here without the `.pth`'s question
         if place is not None and place not in places:
@@ -79,6 +81,7 @@ def install(place=None):
         if place is None and os and "TRACKER_DISABLED" in os.environ:
             return
         sys.meta_path.insert(0, Finder)
+        began = "start-up" if place is None else "import"
         for name in {**HOOKS, **AUTOLOG}:
             module = loaded(name)
             if module is not None:  # imported before we came
@@ -196,12 +199,22 @@ def _whose():
     return origin or (next(iter(folders)) if folders else "none")
 
 
+def known():
+    """Answer the frameworks whose trainings can be logged by themselves."""
+    return sorted({_framework(target) for target in AUTOLOG.values()})
+
+
+def unknown(text):
+    """Answer the names in a text like TRACKER_AUTOLOG's that mean nothing."""
+    words = [*known(), *_ALL, *_OFF]
+    names = [canonical(name.strip().lstrip("-")) for name in text.split(",")]
+    return [name for name in names if name not in words]
+
+
 def _check_names():
-    known = sorted({_framework(target) for target in AUTOLOG.values()})
-    for name in _wish().split(","):
-        name = canonical(name.strip().lstrip("-"))
-        if name and name not in known and name not in _ALL + _OFF and _is_first():
-            _say_once(f"TRACKER_AUTOLOG names {name!r}, which is not known; there is: {', '.join(known)}.")
+    for name in unknown(_wish()):
+        if _is_first():
+            _say_once(f"TRACKER_AUTOLOG names {name!r}, which is not known; there is: {', '.join(known())}.")
 
 
 def _is_first():

@@ -10,6 +10,10 @@ from __future__ import annotations
 import os
 import sys
 from types import ModuleType
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from pathlib import Path
 
 _NAME = "_tracker_hook"
 
@@ -42,6 +46,21 @@ def hook(place: str | None = None) -> ModuleType | None:
         return __import__(_NAME)
     except ImportError:
         return None if place is None else _load(place)
+
+
+def start_up_files() -> list[Path]:
+    """Answer the files of ours that this interpreter reads when it starts; none where somebody has left them out."""
+    import site
+    import sysconfig
+    from pathlib import Path
+
+    if sys.flags.no_site:
+        return []
+    folders = {sysconfig.get_path("purelib"), sysconfig.get_path("platlib"), *site.getsitepackages()}
+    if site.ENABLE_USER_SITE:
+        folders.add(site.getusersitepackages())
+    ending = "start" if sys.version_info >= (3, 15) else "pth"
+    return [path for folder in sorted(folders) if (path := Path(folder, f"tracker_autoload.{ending}")).is_file()]
 
 
 def _load(place: str) -> ModuleType | None:

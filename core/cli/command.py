@@ -12,6 +12,7 @@ import click
 # verb -> where it lives, and its line in `tracker --help`, so that the help imports none of them
 VERBS = {
     "demo": ("demo", "Train a small model and watch it live in the dashboard."),
+    "run": ("run", "Run a program, and log its trainings with no word of tracker in it."),
     "ui": ("serve", "Show the runs of this machine in the browser."),
     "server": ("serve", "Serve runs to a team; manage its API keys."),
     "sync": ("sync", "Send runs that were written offline to the server."),

@@ -9,7 +9,7 @@ import tempfile
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Literal, NamedTuple
+from typing import Any, Literal, NamedTuple
 
 import click
 
@@ -42,7 +42,7 @@ def doctor(as_json: bool) -> None:
     """Check that tracker can work here, and say how to mend what cannot.
 
     Looks at the versions, the settings, the folder of runs and its disk, the index, the server if one is configured,
-    and the start-up hook. The exit code is 1 where something is wrong.
+    the start-up hook, and the frameworks that are installed. The exit code is 1 where something is wrong.
 
     \b
     Examples:
@@ -187,17 +187,97 @@ def _server(name: str) -> Iterator[Finding]:
 
 
 def _hook(name: str) -> Iterator[Finding]:
-    from importlib.util import find_spec
+    from ..start_up import hook, start_up_files
 
-    if find_spec("_tracker_hook") is None or not _pth_files():
-        yield Finding(name, "note", "the start-up hook is not installed; frameworks are tracked when you ask for it.")
-        return
-    yield Finding(name, "ok", "the start-up hook is installed.")
+    files, found = start_up_files(), hook()
+    otherwise = "Frameworks are let know of tracker by `import tracker`, and by: tracker run script.py"
+    if found is None:
+        text = "the start-up hook, _tracker_hook.py, is not there."
+        yield Finding(name, "problem", text, "Install tracker again: a part of it is missing.")
+    elif "TRACKER_DISABLED" in os.environ:
+        fix = "Unset TRACKER_DISABLED. TRACKER_MODE=disabled keeps nothing and lets scripts that name tracker run."
+        yield Finding(name, "note", "the start-up hook is kept out by TRACKER_DISABLED.", fix)
+    elif found.began == "start-up":
+        yield Finding(name, "ok", f"the start-up hook is active ({files[0] if files else 'by tracker run'}).")
+    elif not files:
+        yield Finding(
+            name, "note", "the start-up hook is not active: this Python reads no tracker_autoload.pth.", otherwise
+        )
+    elif not (found.HOOKS or found.AUTOLOG):
+        yield Finding(name, "ok", "the start-up hook is installed, and waits for nothing.")
+    else:
+        yield Finding(name, "note", f"the start-up hook is not active, although {files[0]} is there.", otherwise)
+    if found is not None:
+        yield from _frameworks("frameworks", found)
+    for own in ("tracker.py", os.path.join("tracker", "__init__.py")):
+        if os.path.isfile(own) and not os.path.isdir(os.path.join("tracker", "core")):
+            yield Finding(
+                name, "note", f"scripts in this folder that import tracker get {own}, which is not this package.",
+                "Rename it, if you want them to have this one.",
+            )  # fmt: skip
 
 
-def _pth_files() -> list[Path]:
-    folders = [Path(entry) for entry in sys.path if entry.endswith(("site-packages", "dist-packages"))]
-    return [path for folder in folders if folder.is_dir() for path in folder.glob("tracker_autoload.*")]
+def _frameworks(name: str, hook: Any) -> Iterator[Finding]:
+    """Say of each framework that is installed whether its trainings are logged by themselves, and why not."""
+    from importlib.metadata import PackageNotFoundError, version
+
+    from ...integrations import INTEGRATIONS  # data: it imports no framework
+
+    told = {target for table in (hook.HOOKS, hook.AUTOLOG) for target in table.values()}
+    wish = os.environ.get("TRACKER_AUTOLOG", "")
+    for wrong in hook.unknown(wish):
+        yield Finding(
+            name,
+            "problem",
+            f"TRACKER_AUTOLOG names {wrong!r}, which is not known.",
+            f"There is: {', '.join(hook.known())}.",
+        )
+    for one in INTEGRATIONS:
+        try:
+            there = version(one.distribution)
+        except PackageNotFoundError:
+            continue
+        if not fits(there, one.versions):
+            text = (
+                f"{one.name} {there} is not of the versions that are supported ({one.versions}); it may not be logged."
+            )
+            yield Finding(name, "note", text, f"pip install '{one.distribution}{one.versions}'")
+            continue
+        lacking = [f"tracker.integrations.{one.name}:{each}" for each in (*one.hooks.values(), *one.autolog.values())]
+        if not told.issuperset(lacking):
+            text = f"the start-up hook is older than the package: it does not wait for {one.name}."
+            yield Finding(name, "problem", text, "Install tracker again, in this environment.")
+            continue
+        ways = ["knows the name tracker"] if one.hooks else []
+        if one.autolog and hook.is_listed(one.name):
+            ways.append(f"logs by itself (TRACKER_AUTOLOG={wish})")
+        elif one.autolog:
+            reason = f"is {wish!r}" if wish else "is not set"
+            ways.append(f"does not log by itself: TRACKER_AUTOLOG {reason}")
+        text = f"{one.name} {there} {', and '.join(ways) or 'logs where its callback is given'}."
+        yield Finding(name, "ok", text)
+
+
+def fits(version: str, wanted: str) -> bool:
+    """Answer whether a version is one of those that a specifier such as ">=4.40,<6" means; by its numbers alone."""
+    have = _numbers(version)
+    for part in filter(None, (part.strip() for part in wanted.split(","))):
+        sign = part.rstrip("0123456789.*abcrdevpost ")
+        least = _numbers(part[len(sign) :])
+        size = max(len(have), len(least))
+        one, other = (numbers + [0] * (size - len(numbers)) for numbers in (have, least))
+        is_so = {">=": one >= other, "<=": one <= other, ">": one > other, "<": one < other, "==": one == other,
+                 "!=": one != other}.get(sign, True)  # fmt: skip
+        if not is_so:
+            return False
+    return True
+
+
+def _numbers(version: str) -> list[int]:
+    from re import match
+
+    found = match(r"\d+(?:\.\d+)*", version)
+    return [int(number) for number in found[0].split(".")] if found else []
 
 
 def _page(name: str) -> Iterator[Finding]:

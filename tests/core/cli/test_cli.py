@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import csv
+import importlib.util
 import io
 import json
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -238,6 +240,47 @@ def test_doctor_finds_nothing_wrong_here(home: Path, call: Tracker) -> None:
     assert code == 0
     assert "can be written" in out
     assert {finding["name"] for finding in found} >= {"versions", "settings", "folder", "index", "server", "hook"}
+
+
+def _findings(folder: Path, **environment: str) -> dict[str, list[tuple[str, str]]]:
+    """Answer what `tracker doctor` finds in a process of its own: level and text, by what was checked."""
+    done = subprocess.run(
+        [sys.executable, "-m", "tracker.core.cli", "doctor", "--json"],
+        cwd=folder, env={**os.environ, **environment}, capture_output=True, text=True,
+    )  # fmt: skip
+    found: dict[str, list[tuple[str, str]]] = {}
+    for finding in json.loads(done.stdout):
+        found.setdefault(finding["name"], []).append((finding["level"], finding["text"]))
+    return found
+
+
+def test_doctor_tells_whether_the_hook_is_active(home: Path, tmp_path: Path) -> None:
+    (tmp_path / "tracker.py").write_text("")
+
+    (level, text), (own_level, own) = _findings(tmp_path, TRACKER_DISABLED="1", PYTHONSAFEPATH="1")["hook"]
+    assert (level, text) == ("note", "the start-up hook is kept out by TRACKER_DISABLED.")
+    assert (own_level, own.split(",")[0]) == ("note", "scripts in this folder that import tracker get tracker.py")
+
+
+def test_doctor_tells_of_installed_frameworks(home: Path, tmp_path: Path) -> None:
+    from tracker.integrations import INTEGRATIONS
+
+    found = _findings(tmp_path, TRACKER_AUTOLOG="all,farm")["frameworks"]
+
+    assert ("problem", "TRACKER_AUTOLOG names 'farm', which is not known.") in found
+    for one in INTEGRATIONS:
+        if importlib.util.find_spec(one.name) is not None:
+            assert any(text.startswith(f"{one.name} ") for _, text in found)
+
+
+@pytest.mark.parametrize(("version", "wanted", "expected"), [
+    ("5.23.0", ">=4.40,<6", True), ("6.0", ">=4.40,<6", False), ("4.39.9", ">=4.40", False), ("2.13.0+cpu", ">=2.13", True),
+    ("3", "==3.0", True), ("1.0rc1", "!=1.0", False), ("1.2", "", True),
+])  # fmt: skip
+def test_versions_are_compared_by_their_numbers(version: str, wanted: str, expected: bool) -> None:
+    from tracker.core.cli.doctor import fits
+
+    assert fits(version, wanted) is expected
 
 
 def test_doctor_names_the_problem_and_its_fix(home: Path, call: Tracker, monkeypatch: pytest.MonkeyPatch) -> None:
