@@ -187,6 +187,7 @@ MAX_MANIFEST_BYTES = 512 << 20  # some three million files; a manifest is read i
 MAX_PATH_BYTES = 4000  # of a path within an artifact: what Linux takes, less a folder to put it in
 MAX_PATH_PART_BYTES = 255
 SMALL_FILE_BYTES = 64 << 10  # smaller files are copied into a snapshot, and kept several to a blob
+TOLD_COPY_SECONDS = 0.1  # what a snapshot had to copy is told of from here on: less is not worth a word
 SNAPSHOT_COPY_BYTES = 64 << 20  # of small files copied into one snapshot; beyond, they are linked as the large ones are
 SETTLE_SECONDS = 0.015  # waited at most for the clock of the file system to go on; beyond, what is that new is copied
 FOREIGN_SNAPSHOT_SECONDS = 6 * 3600.0  # another machine's that nobody has worked on for so long is taken over

@@ -30,6 +30,7 @@ from ..limits import (
     SETTLE_SECONDS,
     SMALL_FILE_BYTES,
     SNAPSHOT_COPY_BYTES,
+    TOLD_COPY_SECONDS,
 )
 from ..processes import is_alive, started, this_process, whereabouts
 from .holding import CLONES, WRITTEN, Mark, copy_steadily, mark_of, open_regular, read_steadily
@@ -320,6 +321,7 @@ class Snapshot:
             f"{copies.first}{f' and {copies.files - 1} more files' if copies.files > 1 else ''}"
             f" had to be copied at once ({copies.bytes / 1e6:,.1f} MB, {copies.seconds:.2f} s): {why}."
             for why, copies in self._copies.items()
+            if copies.seconds >= TOLD_COPY_SECONDS
         ] + [f"{path} is the folder of runs, and is left out of the artifact." for path in self._left_out]
 
     def place(self, held: Held) -> Path:

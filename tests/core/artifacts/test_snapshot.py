@@ -33,6 +33,7 @@ def _forgetful(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("tracker.core.artifacts.storing.WRITTEN", written)
     monkeypatch.setattr("tracker.core.artifacts.snapshot.CLONES.can", lambda *_: False)  # see the battery for clones
     monkeypatch.setattr("tracker.core.artifacts.cutting.READ_BUFFER_BYTES", 512 << 10)
+    monkeypatch.setattr("tracker.core.artifacts.snapshot.TOLD_COPY_SECONDS", 0.0)
 
 
 @pytest.fixture
@@ -210,6 +211,21 @@ def test_every_changed_file_is_named(blobs: FolderBlobs, tmp_path: Path) -> None
     with pytest.raises(ChangedError) as caught:
         store(snapshot, blobs)
     assert caught.value.paths == [str(path) for path in paths[::2]]
+
+
+def test_a_copy_that_took_no_time_is_not_worth_a_word(
+    blobs: FolderBlobs, checkpoint: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Frameworks write over their small checkpoints all the time."""
+    monkeypatch.setattr(Snapshot, "_wait_past", lambda _self, _mtime_ns: False)  # too new: it is copied
+    told = taken(blobs, checkpoint, "one")
+    monkeypatch.setattr("tracker.core.artifacts.snapshot.TOLD_COPY_SECONDS", 60.0)
+    untold = taken(blobs, checkpoint, "two")
+    _rewrite(checkpoint)
+
+    assert "copied at once" in told.notes[0]
+    assert untold.notes == []
+    assert kept(blobs, untold) == OLD
 
 
 def test_a_path_written_in_place_is_copied_from_the_second_time_on(blobs: FolderBlobs, checkpoint: Path) -> None:
