@@ -73,6 +73,7 @@ __version__ = "0.1.0"
 
 # The rooms know nothing of each other: what a setting turns on in `integrations` is said here.
 _capture.EXTENSIONS["sync_tensorboard"] = "tracker.integrations.tensorboard:begin"
+_capture.EXTENSIONS["monitor_gym"] = "tracker.integrations.gymnasium:begin"
 
 # name -> where it lives
 _NAMES = {

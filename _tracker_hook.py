@@ -12,7 +12,10 @@ import sys
 # make a name known ("tracker" as a reporter), ...
 HOOKS = {}
 # ... and these are called only where autologging is asked for: nobody else pays for the import of our file.
-AUTOLOG = {}
+AUTOLOG = {
+    "gymnasium.wrappers.rendering": "tracker.integrations.gymnasium:_autolog",
+    "stable_baselines3.common.base_class": "tracker.integrations.stable_baselines3:_autolog",
+}
 # Where our package lies, if not beside this file; it tells so itself. Any other `tracker` is somebody's own.
 places = []
 began = None  # how the finder came into place: "start-up" or "import", of the package

@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     from .uploads import Uploads
 
 DEFAULT_PROJECT = "uncategorized"
-_NOT_YET = ("monitor_gym", "anonymous", "magic")
+_NOT_YET = ("anonymous", "magic")
 
 
 def init(
@@ -54,6 +54,7 @@ def init(
     fork_from: str | None = None,
     save_code: bool | None = None,
     sync_tensorboard: bool | None = None,
+    monitor_gym: bool | None = None,
     settings: Settings | Mapping[str, Any] | None = None,
     **older: Any,
 ) -> Run:
@@ -85,6 +86,7 @@ def init(
         fork_from: "id?_step=N": a new run that begins with that one's rows up to step N.
         save_code: Keep the code with the run.
         sync_tensorboard: Log what is written for TensorBoard, by torch, tensorboardX and tf.summary.
+        monitor_gym: Log the videos that Gymnasium's `RecordVideo` makes.
         settings: `tracker.Settings(...)`, or a dict of its fields.
         older: Arguments of older days, accepted with a notice.
 

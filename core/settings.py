@@ -42,7 +42,7 @@ _TEXTS = {
     "code_dir",
 }  # fmt: skip
 _BOOLEANS = {"allow_val_change", "force", "save_code", "silent", "quiet", "x_disable_stats", "disable_code", "disable_git",
-             "disable_meta", "redact", "sync_tensorboard"}  # fmt: skip
+             "disable_meta", "redact", "sync_tensorboard", "monitor_gym"}  # fmt: skip
 _NUMBERS = {"finish_stall_seconds", "finish_timeout", "x_stats_sampling_interval"}
 _OBSERVATIONS = ("gpu_idle", "gpu_lost", "gpu_memory", "thermal", "host_memory", "disk", "loss", "all")
 _RENAMED = {"id": "run_id", "run_name": "name", "run_notes": "notes", "run_tags": "tags", "run_group": "group",
@@ -78,7 +78,7 @@ class Settings:
         base_url: The server to send to; without one nothing is sent.
         api_key: The key for it.
         reinit, resume, resume_from, fork_from, allow_val_change, save_code, force: As in `init`.
-        sync_tensorboard: As in `init`.
+        sync_tensorboard, monitor_gym: As in `init`.
         silent, quiet: Say nothing on the console.
         disable_code: Keep no code: no diff, no files, no script.
         disable_git: Do not ask git.
@@ -114,6 +114,7 @@ class Settings:
     save_code: bool | None = None
     force: bool | None = None
     sync_tensorboard: bool | None = None
+    monitor_gym: bool | None = None
     silent: bool | None = None
     quiet: bool | None = None
     disable_code: bool | None = None

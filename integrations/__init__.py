@@ -32,4 +32,21 @@ class Integration:
     autolog: dict[str, str] = field(default_factory=dict)
 
 
-INTEGRATIONS: tuple[Integration, ...] = ()
+INTEGRATIONS: tuple[Integration, ...] = (
+    Integration(
+        name="gymnasium",
+        classes=(),
+        versions=">=1.0",
+        distribution="gymnasium",
+        tier=2,
+        autolog={"gymnasium.wrappers.rendering": "_autolog"},
+    ),
+    Integration(
+        name="stable_baselines3",
+        classes=("TrackerCallback",),
+        versions=">=2.4",
+        distribution="stable-baselines3",
+        tier=2,
+        autolog={"stable_baselines3.common.base_class": "_autolog"},
+    ),
+)
