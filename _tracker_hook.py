@@ -15,6 +15,8 @@ HOOKS = {}
 AUTOLOG = {
     "gymnasium.wrappers.rendering": "tracker.integrations.gymnasium:_autolog",
     "stable_baselines3.common.base_class": "tracker.integrations.stable_baselines3:_autolog",
+    "torch.optim.optimizer": "tracker.integrations.torch:_autolog",
+    "torch.amp.grad_scaler": "tracker.integrations.torch:_autolog_scaler",
 }
 # Where our package lies, if not beside this file; it tells so itself. Any other `tracker` is somebody's own.
 places = []

@@ -49,4 +49,12 @@ INTEGRATIONS: tuple[Integration, ...] = (
         tier=2,
         autolog={"stable_baselines3.common.base_class": "_autolog"},
     ),
+    Integration(
+        name="torch",
+        classes=("TrackerHook", "track"),
+        versions=">=2.4",
+        distribution="torch",
+        tier=1,
+        autolog={"torch.optim.optimizer": "_autolog", "torch.amp.grad_scaler": "_autolog_scaler"},
+    ),
 )

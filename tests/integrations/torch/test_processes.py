@@ -1,0 +1,109 @@
+"""Programs as they are started: by name, by torchrun, killed and gone on with."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+LOOP = """
+import os
+import torch
+
+model = torch.nn.Linear(4, 1)
+optimizer = torch.optim.SGD(model.parameters(), lr=0.1)
+for _ in range(5):
+    loss = model(torch.randn(8, 4)).pow(2).mean()
+    optimizer.zero_grad()
+    loss.backward()
+    optimizer.step()
+"""
+
+
+def test_a_script_needs_nothing_but_the_variable(script: Any, only_run: Callable[[], Any]) -> None:
+    """No import of ours; the run ends as the program does."""
+    script(LOOP, TRACKER_AUTOLOG="1")
+
+    run = only_run()
+    rows = run.history(pandas=False)
+    assert [row["optimizer/step"] for row in rows] == [1, 2, 3, 4, 5]
+    assert set(rows[0]) >= {"optimizer/loss", "optimizer/lr", "optimizer/grad_norm"}
+    assert run.state == "finished"
+    assert run.config["model"]["class"] == "Linear"
+
+
+def test_a_script_that_did_not_ask_has_no_run(script: Any, read: Callable[[], list[Any]]) -> None:
+    """8.1 #22: never without being asked; and another framework's name is no asking."""
+    script(LOOP)
+    script(LOOP, TRACKER_AUTOLOG="xgboost")
+    script(LOOP, TRACKER_AUTOLOG="-torch")
+
+    assert read() == []
+
+
+def test_a_script_that_fails_leaves_a_failed_run(script: Any, only_run: Callable[[], Any]) -> None:
+    """8.1 #14: it says why."""
+    script(LOOP + "raise ValueError('out of luck')\n", TRACKER_AUTOLOG="torch", code_expected=1)
+
+    run = only_run()
+    assert run.state == "failed"
+    assert len(run.history(pandas=False)) == 5
+
+
+def test_workers_of_a_data_loader_are_no_trainings(script: Any, only_run: Callable[[], Any]) -> None:
+    """8.1 #8: forked workers neither log nor hang."""
+    script(
+        """
+        import torch
+
+        class Numbers(torch.utils.data.Dataset):
+            def __len__(self):
+                return 12
+            def __getitem__(self, index):
+                return torch.full((4,), float(index))
+
+        model = torch.nn.Linear(4, 1)
+        optimizer = torch.optim.SGD(model.parameters(), lr=0.001)
+        for _ in range(2):
+            for batch in torch.utils.data.DataLoader(Numbers(), batch_size=4, num_workers=2):
+                loss = model(batch).pow(2).mean()
+                optimizer.zero_grad()
+                loss.backward()
+                optimizer.step()
+        """,
+        TRACKER_AUTOLOG="1",
+    )
+
+    run = only_run()
+    assert (run.state, [row["optimizer/step"] for row in run.history(pandas=False)]) == ("finished", [*range(1, 7)])
+
+
+DATA_PARALLEL = """
+import os
+import torch
+import torch.distributed as dist
+
+dist.init_process_group("gloo")
+torch.manual_seed(dist.get_rank())
+model = torch.nn.parallel.DistributedDataParallel(torch.nn.Linear(4, 1))
+optimizer = torch.optim.SGD(model.parameters(), lr=0.1)
+for step in range(5):
+    loss = model(torch.randn(8, 4)).pow(2).mean()
+    optimizer.zero_grad()
+    loss.backward()
+    optimizer.step()
+    if os.environ.get("DIES") and dist.get_rank() == 0 and step == 2 and os.environ["TORCHELASTIC_RESTART_COUNT"] == "0":
+        os._exit(3)
+dist.destroy_process_group()
+"""
+RUN = ("-m", "torch.distributed.run", "--standalone", "--nproc-per-node=2")
+
+
+def test_two_ranks_make_one_run(script: Any, only_run: Callable[[], Any]) -> None:
+    """8.1 #9: N processes, one run, no empty one beside it, no point twice."""
+    script(DATA_PARALLEL, launcher=RUN, TRACKER_AUTOLOG="1")
+
+    run = only_run()
+    rows = run.history(pandas=False)
+    assert [row["optimizer/step"] for row in rows] == [1, 2, 3, 4, 5]
+    assert run.state == "finished"
+    assert run.config["model"]["parameters"] == 5
