@@ -88,6 +88,7 @@ class Run(ArtifactsOfRun):
         self._pid = os.getpid()
         self._state: str | None = None
         self._is_released = False
+        self._is_ending = False  # what is to be done then is being done: it may still log, artifacts too
         self._ending = threading.RLock()
         self._on_end: list[Callable[[Run], None]] = []
         self._set_before: Mapping[str, Any] = {}  # in the summary, by earlier processes of the run
@@ -556,7 +557,7 @@ class Run(ArtifactsOfRun):
     # --- the end -------------------------------------------------------------------------
 
     def on_finish(self, call: Callable[[], object]) -> None:
-        """Have something called when the run ends, while it still takes what is logged.
+        """Have something called when the run ends, while it still takes what is logged: rows, media, artifacts.
 
         The last one asked for is called first. What it raises is said, and harms nothing.
         """
@@ -588,8 +589,10 @@ class Run(ArtifactsOfRun):
             if self._state is not None or os.getpid() != self._pid:
                 return
             self._state = state
+            self._is_ending = True
             while self._captured:  # while what they still have to say can be kept
                 self._captured.pop()()
+            self._is_ending = False
             self._keeper.flush(timeout=10.0)
             if self._media is not None:
                 self._media.finish(FINISH_MEDIA_SECONDS if signal is None else DYING_MEDIA_SECONDS)

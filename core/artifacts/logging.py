@@ -127,7 +127,7 @@ class RunArtifacts:
         return artifact
 
     def _log(self, artifact: Artifact, aliases: list[str], tags: list[str], more: dict[str, Any]) -> Artifact:
-        if self._is_over or self._run._state is not None:
+        if self._is_over or (self._run._state is not None and not self._run._is_ending):
             raise UsageError(f"the run {self._run.name!r} has ended; begin another: tracker.init().")
         if artifact._failure is not None:
             raise artifact._failure

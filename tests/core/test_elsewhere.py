@@ -78,6 +78,18 @@ def test_the_end_is_told_while_the_run_still_takes_rows(tmp_path: Path, caplog: 
     assert "broken did not end as it should (ValueError: no)" in caplog.text
 
 
+def test_artifacts_can_be_logged_then(tmp_path: Path) -> None:
+    file = tmp_path / "model.bin"
+    file.write_bytes(b"weights")
+    with tracker.init(dir=tmp_path) as run:
+        run.on_finish(lambda: run.log_artifact(str(file), name="last", type="model"))
+
+    with tracker.Api(dir=tmp_path) as api:
+        assert [artifact.name for artifact in api.run(run.path).logged_artifacts()] == ["last:v0"]
+    with pytest.raises(tracker.UsageError, match="has ended"):
+        run.log_artifact(str(file), name="later")
+
+
 def test_a_setting_turns_on_another_room(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Called with the run and its settings where the setting is on, for a run that is gone on with as well."""
     called: list[tuple[str, bool, int]] = []
