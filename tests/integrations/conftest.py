@@ -7,6 +7,7 @@ import subprocess
 import sys
 import textwrap
 from collections.abc import Callable, Iterator
+from contextlib import ExitStack
 from pathlib import Path
 
 import pytest
@@ -38,15 +39,15 @@ def runs(home: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
 
 
 @pytest.fixture
-def read(runs: Path) -> Callable[[], list[ReadRun]]:
-    """Answers the runs that are kept, oldest first, as `tracker.Api` reads them back."""
+def read(runs: Path) -> Iterator[Callable[[], list[ReadRun]]]:
+    """Answers the runs that are kept, oldest first, as `tracker.Api` reads them back; they can be asked on."""
+    with ExitStack() as open_ones:
 
-    def read() -> list[ReadRun]:
-        with tracker.Api(dir=runs) as api:
-            found = list(api.runs())
-        return sorted(found, key=lambda run: run.created_at)
+        def read() -> list[ReadRun]:
+            api = open_ones.enter_context(tracker.Api(dir=runs))
+            return sorted(api.runs(), key=lambda run: run.created_at)
 
-    return read
+        yield read
 
 
 @pytest.fixture
