@@ -8,7 +8,7 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from . import capture, exits, forks, resume
+from . import capture, exits, family, forks, resume
 from .clock import Clock
 from .complaints import Complaints, is_strict, tell
 from .config import Config
@@ -116,6 +116,10 @@ def init(
         previous_run.config.update(values, allow_val_change=True)
         capture.extend(previous_run, chosen)
         return previous_run
+    if chosen.x_primary is False or chosen.x_update_finish_state is False:
+        from . import secondary  # the primary process of a run does not need it
+
+        return secondary.begin(chosen, values, DEFAULT_PROJECT, complaints)
     return _begin(chosen, values, allow, complaints)
 
 
@@ -198,20 +202,7 @@ def _begin(chosen: Resolved, values: dict[str, Any], allow: bool, complaints: Co
         linked = resume.link_blobs(plan.copy_from, folder)  # before the rows that refer to them
         resume.copy_history(plan.copy_from, plan.copy_to_step, journal)
 
-    def record_config(kept: dict[str, Any], removed: list[list[str]]) -> None:
-        if kept and chosen.redact is not False:
-            from .redaction import MASK, redact_values  # only where there is something to look at
-
-            kept, masked = redact_values(kept)  # what the program reads stays as it is
-            for name in masked:
-                complaints.once(
-                    f"masked {name}",
-                    f"the config value {name!r} looks like a secret and is kept as {MASK!r}; "
-                    "settings={'redact': False} keeps such values as they are.",
-                )
-        record(Kind.CONFIG, {"set": kept, "remove": removed})
-
-    config = Config(record_config, allow)
+    config = Config(config_recorder(record, chosen, complaints), allow)
     if previous:
         config.preload(previous.config)
     config.update(values, allow_val_change=True)
@@ -233,13 +224,15 @@ def _begin(chosen: Resolved, values: dict[str, Any], allow: bool, complaints: Co
         previous.hand_over(run)
     keeper_wake.append(run._keeper.wake)
     run._on_end.append(leave)
+    run._on_end.append(lambda ended: family.untell(ended, current()))
     run._on_end.append(exits.forget)
     run._on_end.append(lambda ended: resume.remember(folder.parent, ended.id, ended.state))
     run._keeper.start()
-    _start_sender(run, chosen, root, complaints)
+    start_sender(run, chosen, root, complaints)
     if linked and run._uploads is not None:
         run._uploads.blobs("run", linked)
     enter(run)
+    family.tell(run)
     exits.watch(run)
     forks.install()  # before there are threads that load anything
     capture.begin(run, chosen)
@@ -294,7 +287,29 @@ def _open_journal_in(
     return journal, folder
 
 
-def _start_sender(run: Run, chosen: Resolved, root: Path, complaints: Complaints) -> None:
+def config_recorder(
+    record: Callable[[Kind, dict[str, Any]], None], chosen: Resolved, complaints: Complaints
+) -> Callable[[dict[str, Any], list[list[str]]], None]:
+    """Answer what writes changes of the config down: with secrets masked, and that said."""
+
+    def record_config(kept: dict[str, Any], removed: list[list[str]]) -> None:
+        if kept and chosen.redact is not False:
+            from .redaction import MASK, redact_values  # only where there is something to look at
+
+            kept, masked = redact_values(kept)  # what the program reads stays as it is
+            for name in masked:
+                complaints.once(
+                    f"masked {name}",
+                    f"the config value {name!r} looks like a secret and is kept as {MASK!r}; "
+                    "settings={'redact': False} keeps such values as they are.",
+                )
+        record(Kind.CONFIG, {"set": kept, "remove": removed})
+
+    return record_config
+
+
+def start_sender(run: Run, chosen: Resolved, root: Path, complaints: Complaints) -> None:
+    """Begin to send a run, where there is a server to send it to."""
     if chosen.mode != "online" or not chosen.base_url:
         return
     from .delivery import Delivery

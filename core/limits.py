@@ -116,6 +116,10 @@ THROTTLED_SECONDS = 30.0
 OBSERVATION_REPEAT_SECONDS = 3600.0
 RECENT_ROWS_BYTES = 32 << 10  # of the journal's end looked at for a loss that is no number
 
+# --- processes of one run ---------------------------------------------------------------
+MAX_ANCESTORS = 16  # asked for a run, the nearest first
+MAX_MARK_BYTES = 16 << 10  # of what a process says of its run
+
 # --- forks ------------------------------------------------------------------------------
 FORK_PATIENCE_SECONDS = 5.0  # for a thread of ours that loads a module to have it loaded
 

@@ -73,6 +73,7 @@ class Run(ArtifactsOfRun):
         first_step: int = 0,
         is_resumed: bool = False,
         base_url: str | None = None,
+        is_primary: bool = True,
     ) -> None:
         self.path_ = path
         self.folder = folder
@@ -85,6 +86,7 @@ class Run(ArtifactsOfRun):
         self._clock = clock
         self._complaints = complaints
         self._base_url = base_url
+        self._is_primary = is_primary  # else another process says what the run is, and how it ends
         self._pid = os.getpid()
         self._state: str | None = None
         self._is_released = False
@@ -600,12 +602,13 @@ class Run(ArtifactsOfRun):
             if reason or traceback:
                 reason, traceback = self._without_secrets(reason), self._without_secrets(traceback)
             body = {"state": state, "exit_code": exit_code, "reason": reason, "traceback": traceback, "signal": signal}
-            payload = encode_control(self._clock.now_ns(), body)
+            kind = Kind.EXIT if self._is_primary else Kind.HEARTBEAT
+            payload = encode_control(self._clock.now_ns(), body if self._is_primary else {})
             self._append = self._refuse
-            is_inside = not self._journal.append(Kind.EXIT, payload)
+            is_inside = not self._journal.append(kind, payload)
             if is_inside:
                 # A signal came in the middle of an append, and the process may be gone when we return.
-                self._journal.append_last(Kind.EXIT, payload)
+                self._journal.append_last(kind, payload)
             for end in self._on_end:
                 end(self)
             # From within an append the keeper cannot get the journal, and waiting for it would be in vain.

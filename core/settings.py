@@ -90,6 +90,7 @@ class Settings:
         x_disable_stats: Do not sample the machine.
         x_stats_sampling_interval: Seconds between samples.
         x_label: What this node is called in samples.
+        x_primary, x_update_finish_state: False for a process that adds to a run which another one has begun, and ends.
         observations_off: Rules that are to leave no alerts; "all" for every one.
         console: What of the console is kept: "auto", "redirect", "wrap" or "off".
     """
@@ -127,6 +128,8 @@ class Settings:
     x_disable_stats: bool | None = None
     x_stats_sampling_interval: float | None = None
     x_label: str | None = None
+    x_primary: bool | None = None
+    x_update_finish_state: bool | None = None
     observations_off: Sequence[str] | None = None
     console: str | None = None
 

@@ -19,14 +19,15 @@ PARTS: tuple[str, ...] = ("console", "leftovers", "sampler", "code")
 EXTENSIONS: dict[str, str] = {}
 
 
-def begin(run: Run, settings: Any) -> None:
+def begin(run: Run, settings: Any, parts: tuple[str, ...] | None = None) -> None:
     """Begin every part; one that cannot begin is said, and harms neither the run nor the others.
 
     Args:
         run: The run, open.
         settings: The settings in force.
+        parts: Only these.
     """
-    for name in PARTS:
+    for name in PARTS if parts is None else parts:
         _begin(run, settings, name, f"{__package__}.{name}", "begin")
     extend(run, settings)
 

@@ -1,0 +1,192 @@
+"""The run of a process, for the processes that descend from it: a small file that says which run is open here.
+
+A program whose trainings are spawned (data parallel training, workers of joblib) would otherwise have a run for each
+process. Nothing is put into the environment, which other programs inherit as well; a descendant asks its ancestors one
+by one. The mark lies on this machine's own disk, in a folder of this user's, and is named after its process, so that
+what a killed process has left means nothing to anybody.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, NamedTuple
+
+import msgspec
+
+from .limits import MAX_ANCESTORS, MAX_MARK_BYTES
+from .paths import temporary_root
+from .processes import is_gone, started, whereabouts
+
+if TYPE_CHECKING:
+    from .run import Run
+
+OPEN, TRAINING, RELEASED = b"o", b"t", b"r"
+_PREFIX = "run~"
+_fd = -1  # of this process's mark, kept open: its first byte changes with every training
+_pid = 0
+_marked: Run | None = None
+
+
+class Mark(NamedTuple):
+    """What an ancestor says of its run.
+
+    Args:
+        status: `OPEN`, `TRAINING` (one of its trainings is going on), or `RELEASED` (it is open for evaluations only).
+        root: The folder of all runs.
+        entity, project, id, name: Of the run.
+        stream: The one that the ancestor writes.
+    """
+
+    status: bytes
+    root: str
+    entity: str
+    project: str
+    id: str
+    name: str
+    stream: str
+
+
+def tell(run: Run) -> None:
+    """Say that this run is the one open in this process. What goes wrong is no harm: nobody finds it then."""
+    global _fd, _pid, _marked
+    facts = [str(run.folder.parents[2]), run.entity, run.project, run.id, run.name, run._journal.id]
+    try:
+        if _pid != os.getpid() or _fd < 0:
+            _forget()  # a forked child has its parent's
+            flags = os.O_RDWR | os.O_CREAT | getattr(os, "O_CLOEXEC", 0) | getattr(os, "O_NOFOLLOW", 0)
+            _fd, _pid = os.open(os.path.join(_folder(), _name(os.getpid())), flags, 0o600), os.getpid()
+        os.ftruncate(_fd, 0)
+        os.lseek(_fd, 0, os.SEEK_SET)
+        os.write(_fd, OPEN + msgspec.json.encode(facts) + b"\n")
+        _marked = run
+    except (OSError, TypeError, ValueError):
+        _forget()
+
+
+def change(run: Run, status: bytes) -> None:
+    """Say what becomes of it. One byte: trainings may be short."""
+    if run is _marked and _fd >= 0 and _pid == os.getpid():
+        try:
+            os.pwrite(_fd, status, 0)
+        except (OSError, AttributeError):  # Windows has no pwrite
+            _forget()
+
+
+def untell(run: Run, before: Run | None) -> None:
+    """Say it no longer.
+
+    Args:
+        run: The run that has ended.
+        before: The one that is current now.
+    """
+    if run is not _marked or _pid != os.getpid():
+        return
+    if before is not None and not before.disabled:
+        tell(before)
+        return
+    try:
+        os.unlink(os.path.join(_folder(), _name(_pid)))
+    except OSError:
+        pass
+    _forget()
+
+
+def ancestor() -> Mark | None:
+    """Answer the mark of the nearest process above this one that has a run."""
+    try:
+        folder = _folder(is_made=False)
+        if not any(name.startswith(_PREFIX) for name in os.listdir(folder)):
+            return None
+    except OSError:  # never a run here
+        return None
+    pid = os.getppid() if hasattr(os, "getppid") else 0
+    for _ in range(MAX_ANCESTORS):
+        if pid < 1:
+            return None
+        mark = _read(os.path.join(folder, _name(pid)))
+        if mark is not None:
+            return mark
+        pid = _parent(pid)
+    return None
+
+
+def sweep() -> None:
+    """Remove the marks of processes that are no more."""
+    try:
+        folder = _folder(is_made=False)
+        names = [name for name in os.listdir(folder) if name.startswith(_PREFIX)]
+    except OSError:
+        return
+    for name in names:
+        _, where, pid, begun = (name.split("~") + [""] * 4)[:4]
+        if pid.isdigit() and is_gone(where, int(pid), begun):
+            try:
+                os.unlink(os.path.join(folder, name))
+            except OSError:
+                continue
+
+
+def _name(pid: int) -> str:
+    return f"{_PREFIX}{whereabouts()}~{pid}~{started(pid)}"
+
+
+def _read(path: str) -> Mark | None:
+    try:
+        with open(path, "rb") as file:
+            text = file.read(MAX_MARK_BYTES)
+        facts = msgspec.json.decode(text[1:], type=list[str])
+        if text.endswith(b"\n") and len(facts) == 6:  # else it is just being written
+            return Mark(text[:1], *facts)
+    except (OSError, msgspec.DecodeError):
+        pass
+    return None
+
+
+def _parent(pid: int) -> int:
+    try:
+        with open(f"/proc/{pid}/stat", "rb") as file:
+            return int(file.read().rpartition(b")")[2].split()[1])
+    except (OSError, IndexError, ValueError):
+        pass
+    if sys.platform == "linux":
+        return 0
+    try:
+        import psutil  # only where there is no /proc
+
+        return int(psutil.Process(pid).ppid())
+    except Exception:
+        return 0
+
+
+def _folder(*, is_made: bool = True) -> str:
+    """Answer the folder of marks: this user's own.
+
+    Raises:
+        OSError: It is somebody else's, or cannot be made.
+    """
+    # What `tempfile` answers, without its import: this is asked at every start.
+    chosen = next((value for name in ("TMPDIR", "TEMP", "TMP") if (value := os.environ.get(name))), None)
+    root = chosen or ("/tmp" if os.name == "posix" else temporary_root())  # noqa: S108 - a folder of its own in it
+    folder = os.path.join(root, f"tracker-{os.getuid() if hasattr(os, 'getuid') else 'user'}")
+    if is_made:
+        os.makedirs(folder, mode=0o700, exist_ok=True)
+    if hasattr(os, "getuid") and os.lstat(folder).st_uid != os.getuid():
+        raise PermissionError(f"{folder} belongs to somebody else")
+    return folder
+
+
+def _forget() -> None:
+    global _fd, _marked
+    if _fd >= 0:
+        try:
+            os.close(_fd)
+        except OSError:
+            pass
+    _fd, _marked = -1, None
+
+
+def root_of(mark: Mark) -> Path:
+    """Answer the folder of all runs that a mark speaks of."""
+    return Path(mark.root)
