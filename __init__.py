@@ -59,6 +59,8 @@ if TYPE_CHECKING:
     from tracker.core.query import Api as Api
     from tracker.core.ranks import rank as rank
     from tracker.core.run import Run as Run
+    from tracker.core.secondary import attach as attach
+    from tracker.core.secondary import is_worker as is_worker
     from tracker.core.settings import Settings as Settings
     from tracker.core.summary import Summary as Summary
     from tracker.core.tables import JoinedTable as JoinedTable
@@ -90,6 +92,8 @@ _NAMES = {
     "guard": "guarding",
     "guarded": "guarding",
     "rank": "ranks",
+    "attach": "secondary",
+    "is_worker": "secondary",
     "Artifact": "artifacts.artifact",
     "ArtifactTTL": "artifacts.artifact",
     "link_artifact": "artifacts.of_current",

@@ -9,13 +9,12 @@ what a killed process has left means nothing to anybody.
 from __future__ import annotations
 
 import os
-import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
 import msgspec
 
-from .limits import MAX_ANCESTORS, MAX_MARK_BYTES
+from .limits import MAX_ANCESTORS, MAX_MARK_BYTES, MAX_SWEPT_MARKS
 from .paths import temporary_root
 from .processes import is_gone, started, whereabouts
 
@@ -27,6 +26,7 @@ _PREFIX = "run~"
 _fd = -1  # of this process's mark, kept open: its first byte changes with every training
 _pid = 0
 _marked: Run | None = None
+_chain: tuple[tuple[int, int], list[str]] | None = None  # the names of the ancestors' marks; for which process
 
 
 class Mark(NamedTuple):
@@ -57,11 +57,10 @@ def tell(run: Run) -> None:
             _forget()  # a forked child has its parent's
             flags = os.O_RDWR | os.O_CREAT | getattr(os, "O_CLOEXEC", 0) | getattr(os, "O_NOFOLLOW", 0)
             _fd, _pid = os.open(os.path.join(_folder(), _name(os.getpid())), flags, 0o600), os.getpid()
-        os.ftruncate(_fd, 0)
-        os.lseek(_fd, 0, os.SEEK_SET)
-        os.write(_fd, OPEN + msgspec.json.encode(facts) + b"\n")
+        # What an earlier run has left behind the line's end is not read. Cutting a file can wait for the disk.
+        os.pwrite(_fd, OPEN + msgspec.json.encode(facts) + b"\n", 0)
         _marked = run
-    except (OSError, TypeError, ValueError):
+    except (OSError, AttributeError, TypeError, ValueError):  # Windows has no pwrite
         _forget()
 
 
@@ -70,7 +69,7 @@ def change(run: Run, status: bytes) -> None:
     if run is _marked and _fd >= 0 and _pid == os.getpid():
         try:
             os.pwrite(_fd, status, 0)
-        except (OSError, AttributeError):  # Windows has no pwrite
+        except OSError:
             _forget()
 
 
@@ -91,6 +90,7 @@ def untell(run: Run, before: Run | None) -> None:
     except OSError:
         pass
     _forget()
+    sweep()
 
 
 def ancestor() -> Mark | None:
@@ -101,31 +101,41 @@ def ancestor() -> Mark | None:
             return None
     except OSError:  # never a run here
         return None
-    pid = os.getppid() if hasattr(os, "getppid") else 0
-    for _ in range(MAX_ANCESTORS):
-        if pid < 1:
-            return None
-        mark = _read(os.path.join(folder, _name(pid)))
+    for name in _ancestors():
+        mark = _read(os.path.join(folder, name))
         if mark is not None:
             return mark
-        pid = _parent(pid)
     return None
 
 
 def sweep() -> None:
-    """Remove the marks of processes that are no more."""
+    """Remove marks of processes that are no more: some at a time, at the end of a run."""
     try:
         folder = _folder(is_made=False)
         names = [name for name in os.listdir(folder) if name.startswith(_PREFIX)]
     except OSError:
         return
-    for name in names:
+    for name in names[:MAX_SWEPT_MARKS]:
         _, where, pid, begun = (name.split("~") + [""] * 4)[:4]
         if pid.isdigit() and is_gone(where, int(pid), begun):
             try:
                 os.unlink(os.path.join(folder, name))
             except OSError:
                 continue
+
+
+def _ancestors() -> list[str]:
+    """Answer the names that marks of the processes above this one have, the nearest first."""
+    global _chain
+    parent = os.getppid()
+    if _chain is None or _chain[0] != (os.getpid(), parent):
+        names: list[str] = []
+        pid = parent
+        while pid >= 1 and len(names) < MAX_ANCESTORS:
+            names.append(_name(pid))
+            pid = _parent(pid)
+        _chain = (os.getpid(), parent), names
+    return _chain[1]
 
 
 def _name(pid: int) -> str:
@@ -135,10 +145,10 @@ def _name(pid: int) -> str:
 def _read(path: str) -> Mark | None:
     try:
         with open(path, "rb") as file:
-            text = file.read(MAX_MARK_BYTES)
-        facts = msgspec.json.decode(text[1:], type=list[str])
-        if text.endswith(b"\n") and len(facts) == 6:  # else it is just being written
-            return Mark(text[:1], *facts)
+            line, end, _ = file.read(MAX_MARK_BYTES).partition(b"\n")
+        facts = msgspec.json.decode(line[1:], type=list[str])
+        if end and len(facts) == 6:  # else it is just being written
+            return Mark(line[:1], *facts)
     except (OSError, msgspec.DecodeError):
         pass
     return None
@@ -150,13 +160,12 @@ def _parent(pid: int) -> int:
             return int(file.read().rpartition(b")")[2].split()[1])
     except (OSError, IndexError, ValueError):
         pass
-    if sys.platform == "linux":
+    if os.path.isdir("/proc/self"):
         return 0
     try:
-        import psutil  # only where there is no /proc
-
+        psutil = __import__("psutil")  # where there is no /proc
         return int(psutil.Process(pid).ppid())
-    except Exception:
+    except Exception:  # whatever it says of a process that has just ended
         return 0
 
 

@@ -119,6 +119,7 @@ RECENT_ROWS_BYTES = 32 << 10  # of the journal's end looked at for a loss that i
 # --- processes of one run ---------------------------------------------------------------
 MAX_ANCESTORS = 16  # asked for a run, the nearest first
 MAX_MARK_BYTES = 16 << 10  # of what a process says of its run
+MAX_SWEPT_MARKS = 20  # of other processes, looked at when a run ends
 
 # --- forks ------------------------------------------------------------------------------
 FORK_PATIENCE_SECONDS = 5.0  # for a thread of ours that loads a module to have it loaded

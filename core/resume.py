@@ -170,7 +170,7 @@ def read_previous(folder: Path) -> Previous | None:
         FormatError: It was written by a newer tracker.
     """
     found = streams(folder)
-    if not found:
+    if all("." in stream.name for stream in found):  # those of secondary processes, which were quicker
         return None
     from .history import StoredRun, apply  # only where a run is gone on with
 

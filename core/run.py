@@ -9,7 +9,7 @@ from itertools import count
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
-from . import capture, exits
+from . import capture, exits, family
 from .artifacts.of_run import ArtifactsOfRun
 from .clock import Clock, steady_reader
 from .complaints import Complaints, is_strict, tell
@@ -551,10 +551,16 @@ class Run(ArtifactsOfRun):
         Evaluations that follow still go into it. It ends when the next run is begun, or with the process.
         """
         self._is_released = True
+        family.change(self, family.RELEASED)
 
     def hold(self) -> None:
-        """Take hold of the run again: the training goes on."""
+        """Take hold of the run: a training is going on. Processes that it starts are its workers."""
         self._is_released = False
+        family.change(self, family.TRAINING)
+
+    def rest(self) -> None:
+        """The training is over, and the run is as open as before: processes started from now on train by themselves."""
+        family.change(self, family.OPEN)
 
     # --- the end -------------------------------------------------------------------------
 

@@ -7,6 +7,7 @@ in W&B's shared mode: `Settings(x_primary=False)`.
 from __future__ import annotations
 
 import os
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -54,14 +55,19 @@ def begin(chosen: Resolved, values: dict[str, Any], default_project: str, compla
     return run
 
 
-def attach() -> Run | None:
+def attach(run_id: str | None = None, *, anywhere: bool = True) -> Run | None:
     """Answer a run that writes into the one that a process above this one has open; None where there is none.
 
     For what trains in a spawned process: the rows go to the run that is there, and no other is begun. That process
     says how it ends. The second call answers the same run.
+
+    Args:
+        run_id: Only this one.
+        anywhere: Also in a program of its own, started by `subprocess` say; False means in processes of
+            `multiprocessing`, which are parts of the program that has the run.
     """
-    mark = family.ancestor()
-    if mark is None or mark.status == family.RELEASED:
+    mark = family.ancestor() if anywhere or _is_spawned() else None
+    if mark is None or mark.status == family.RELEASED or run_id not in (None, mark.id):
         return None
     for run in open_runs():
         if not run.disabled and run.path_ == RunPath(mark.entity, mark.project, mark.id):
@@ -72,10 +78,15 @@ def attach() -> Run | None:
     return attach_to(mark, chosen, Complaints(is_silent=bool(chosen.silent)))
 
 
-def is_part_of_training() -> bool:
-    """Answer whether this process was started by one that has a training going on: it is a worker of that."""
-    mark = family.ancestor()
+def is_worker() -> bool:
+    """Answer whether this is a process of `multiprocessing` that works for a training which goes on above it."""
+    mark = family.ancestor() if _is_spawned() else None
     return mark is not None and mark.status == family.TRAINING
+
+
+def _is_spawned() -> bool:
+    parent = getattr(sys.modules.get("multiprocessing.process"), "parent_process", None)
+    return parent is not None and parent() is not None
 
 
 def attach_to(mark: family.Mark, chosen: Resolved, complaints: Complaints, values: dict[str, Any] | None = None) -> Run:

@@ -120,18 +120,18 @@ class Session:
 
         Args:
             config: Values by namespace: `{"args": {...}, "model": {...}}`.
-            nested: Log also when another framework's training is going on around this one.
+            nested: Log also when another framework's training is going on around this one, or in a process above it.
             resume: The run that a checkpoint belongs to, and the step it was written at: where a run has to be opened
                 it is that one, and its rows behind that step are hidden.
 
         Returns:
             The run; None where this process or this training is not to log.
         """
-        if not nested and training(self) is not None:
+        if not nested and (training(self) is not None or tracker.is_worker()):
             return None
         run = self.run or self._find()
         if run is None and tracker.rank() == 0:
-            run = self._open(resume)
+            run = self._attach() or self._open(resume)
         if run is None or run.disabled or tracker.rank() != 0:
             return None
         run.hold()
@@ -303,6 +303,14 @@ class Session:
             return None  # a training in another thread has it for itself
         return run
 
+    def _attach(self) -> tracker.Run | None:
+        """Answer the run of the process that has started this one; None where it has none, or this one has an id of its own."""
+        run = tracker.attach(self.run_id, anywhere=False)
+        if run is not None:
+            self._went_on = {"id": run.id, "project": run.project, "entity": run.entity, "resume": "allow"}
+            self._is_reserved = False
+        return run
+
     def _open(self, resume: tuple[str, int | None] | None) -> tracker.Run | None:
         arguments = {"reinit": "create_new", **self.arguments, **self._went_on}
         if self._went_on and not self._is_reserved:  # it has begun already
@@ -337,6 +345,9 @@ class Session:
     def _leave(self) -> None:
         if self in _training:
             _training.remove(self)
+        run = self.run
+        if run is not None and not any(session._run is run for session in _training):
+            run.rest()
 
     def _wants(self, path: Path, is_last: bool, chosen: bool | str | None) -> bool:
         if chosen is None:
