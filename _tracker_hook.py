@@ -13,6 +13,7 @@ import sys
 HOOKS = {}
 # ... and these are called only where autologging is asked for: nobody else pays for the import of our file.
 AUTOLOG = {
+    "fastai.learner": "tracker.integrations.fastai:_autolog",
     "gymnasium.wrappers.rendering": "tracker.integrations.gymnasium:_autolog",
     "stable_baselines3.common.base_class": "tracker.integrations.stable_baselines3:_autolog",
     "torch.optim.optimizer": "tracker.integrations.torch:_autolog",

@@ -34,6 +34,14 @@ class Integration:
 
 INTEGRATIONS: tuple[Integration, ...] = (
     Integration(
+        name="fastai",
+        classes=("TrackerCallback",),
+        versions=">=2.7",
+        distribution="fastai",
+        tier=2,
+        autolog={"fastai.learner": "_autolog"},
+    ),
+    Integration(
         name="gymnasium",
         classes=(),
         versions=">=1.0",

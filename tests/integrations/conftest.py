@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 import os
 import subprocess
 import sys
@@ -9,6 +10,7 @@ import textwrap
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 from pathlib import Path
+from types import ModuleType
 
 import pytest
 
@@ -36,6 +38,15 @@ def runs(home: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
     patching.unwrap()
     patching._asked.clear()
     patching.options.clear()
+
+
+@pytest.fixture(scope="session")
+def torchvision() -> ModuleType:
+    """Skips where torchvision cannot be imported: its wheels want the torch they were built for, CUDA's beside CUDA's."""
+    try:
+        return importlib.import_module("torchvision")
+    except (ImportError, RuntimeError, OSError) as error:
+        pytest.skip(f"torchvision cannot be imported: {error}")
 
 
 @pytest.fixture
