@@ -65,6 +65,7 @@ if TYPE_CHECKING:
     from tracker.core.summary import Summary as Summary
     from tracker.core.tables import JoinedTable as JoinedTable
     from tracker.core.tables import Table as Table
+    from tracker.integrations import sklearn as sklearn
     from tracker.integrations.autologging import autolog as autolog
 
     run: Run | None
@@ -128,7 +129,7 @@ _NAMES = {
     "TransportError": "errors",
 }
 
-__all__ = ["__version__", "config", "init", "plot", "run", "summary", *_NAMES]
+__all__ = ["__version__", "config", "init", "plot", "run", "sklearn", "summary", *_NAMES]
 
 
 def __getattr__(name: str) -> Any:
@@ -140,6 +141,10 @@ def __getattr__(name: str) -> Any:
         from tracker.core import plot
 
         return plot
+    if name == "sklearn":  # as W&B has it: tracker.sklearn.plot_roc(...)
+        from tracker.integrations import sklearn
+
+        return sklearn
     if name not in _NAMES:
         raise AttributeError(f"module 'tracker' has no attribute {name!r}")
     from importlib import import_module

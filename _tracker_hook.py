@@ -18,6 +18,8 @@ AUTOLOG = {
     "stable_baselines3.common.base_class": "tracker.integrations.stable_baselines3:_autolog",
     "torch.optim.optimizer": "tracker.integrations.torch:_autolog",
     "torch.amp.grad_scaler": "tracker.integrations.torch:_autolog_scaler",
+    "sklearn.base": "tracker.integrations.sklearn:patch_base",
+    "sklearn.metrics": "tracker.integrations.sklearn:patch_metrics",
 }
 # Where our package lies, if not beside this file; it tells so itself. Any other `tracker` is somebody's own.
 places = []

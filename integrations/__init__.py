@@ -65,4 +65,12 @@ INTEGRATIONS: tuple[Integration, ...] = (
         tier=1,
         autolog={"torch.optim.optimizer": "_autolog", "torch.amp.grad_scaler": "_autolog_scaler"},
     ),
+    Integration(
+        name="sklearn",
+        classes=("TrackerCallback",),
+        versions=">=1.3",
+        distribution="scikit-learn",
+        tier=1,
+        autolog={"sklearn.base": "patch_base", "sklearn.metrics": "patch_metrics"},
+    ),
 )
