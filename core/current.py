@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -14,9 +15,28 @@ if TYPE_CHECKING:
 _open: list[Run] = []  # the runs of this process that have not ended; the last one is current
 
 
+_confined: dict[int, int] = {}  # by the id of a run: the thread that alone may have it for the current one; 0: none
+
+
 def current() -> Run | None:
     """Answer the current run, or None."""
-    return _open[-1] if _open else None
+    if not _confined:
+        return _open[-1] if _open else None
+    return next(reversed(reachable()), None)
+
+
+def reachable() -> list[Run]:
+    """Answer the runs that have not ended and are not confined to elsewhere, oldest first."""
+    thread = threading.get_ident()
+    return [run for run in _open if _confined.get(id(run), thread) == thread]
+
+
+def confine(run: Run, thread: int | None) -> None:
+    """Let one thread alone (0: none) have a run for the current one; None takes that back."""
+    if thread is None or run not in _open:
+        _confined.pop(id(run), None)
+    else:
+        _confined[id(run)] = thread
 
 
 def open_runs() -> list[Run]:
@@ -31,6 +51,7 @@ def enter(run: Run) -> None:
 
 def leave(run: Run) -> None:
     """Forget a run that has ended; the one opened before it is current again."""
+    _confined.pop(id(run), None)
     if run in _open:
         _open.remove(run)
 

@@ -12,7 +12,7 @@ from . import capture, exits, family, forks, resume
 from .clock import Clock
 from .complaints import Complaints, is_strict, tell
 from .config import Config
-from .current import current, enter, leave, open_runs
+from .current import current, enter, leave, reachable
 from .disabled import DisabledRun
 from .errors import StorageError, TrackerError, UsageError
 from .journal import Journal
@@ -141,7 +141,7 @@ def _before(reinit: bool | str | None, complaints: Complaints) -> Run | None:
         )
         return run
     if choice == "finish_previous":
-        for open_run in open_runs():
+        for open_run in reachable():
             open_run.finish()
     elif choice != "create_new":
         raise UsageError(

@@ -14,6 +14,7 @@ from .artifacts.of_run import ArtifactsOfRun
 from .clock import Clock, steady_reader
 from .complaints import Complaints, is_strict, tell
 from .config import Config
+from .current import confine
 from .deferred import DeferredRow, Waiting, defer
 from .errors import TrackerError, UsageError
 from .journal import Journal, StreamReader
@@ -561,6 +562,17 @@ class Run(ArtifactsOfRun):
     def rest(self) -> None:
         """The training is over, and the run is as open as before: processes started from now on train by themselves."""
         family.change(self, family.OPEN)
+
+    def confine(self, to: Literal["thread", "nowhere"] | None) -> None:
+        """Say where this run may be the current one: what `tracker.run` answers and `tracker.log` logs to.
+
+        For who holds several runs at a time, such as a search that has trials in threads: they can be logged to as
+        ever, and are not in the way of what the user begins meanwhile.
+
+        Args:
+            to: "thread": in the calling thread alone; "nowhere": in none; None: everywhere, as at first.
+        """
+        confine(self, None if to is None else 0 if to == "nowhere" else threading.get_ident())
 
     # --- the end -------------------------------------------------------------------------
 
