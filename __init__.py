@@ -66,6 +66,7 @@ if TYPE_CHECKING:
     from tracker.core.tables import JoinedTable as JoinedTable
     from tracker.core.tables import Table as Table
     from tracker.integrations import sklearn as sklearn
+    from tracker.integrations import tensorboard as tensorboard
     from tracker.integrations.autologging import autolog as autolog
 
     run: Run | None
@@ -129,7 +130,7 @@ _NAMES = {
     "TransportError": "errors",
 }
 
-__all__ = ["__version__", "config", "init", "plot", "run", "sklearn", "summary", *_NAMES]
+__all__ = ["__version__", "config", "init", "plot", "run", "sklearn", "summary", "tensorboard", *_NAMES]
 
 
 def __getattr__(name: str) -> Any:
@@ -141,10 +142,10 @@ def __getattr__(name: str) -> Any:
         from tracker.core import plot
 
         return plot
-    if name == "sklearn":  # as W&B has it: tracker.sklearn.plot_roc(...)
-        from tracker.integrations import sklearn
+    if name in ("sklearn", "tensorboard"):  # as W&B has them: tracker.sklearn.plot_roc(...)
+        from importlib import import_module
 
-        return sklearn
+        return import_module(f"tracker.integrations.{name}")
     if name not in _NAMES:
         raise AttributeError(f"module 'tracker' has no attribute {name!r}")
     from importlib import import_module

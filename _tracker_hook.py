@@ -20,7 +20,12 @@ AUTOLOG = {
     "torch.amp.grad_scaler": "tracker.integrations.torch:_autolog_scaler",
     "sklearn.base": "tracker.integrations.sklearn:patch_base",
     "sklearn.metrics": "tracker.integrations.sklearn:patch_metrics",
+    "tensorboard.summary.writer.event_file_writer": "tracker.integrations.tensorboard:_autolog",
+    "tensorboardX.event_file_writer": "tracker.integrations.tensorboard:_autolog",
+    "tensorflow.python.ops.gen_summary_ops": "tracker.integrations.tensorboard:_autolog",
 }
+# Functions of ours that have asked since for a module of the tables.
+waiting = {}
 # Where our package lies, if not beside this file; it tells so itself. Any other `tracker` is somebody's own.
 places = []
 began = None  # how the finder came into place: "start-up" or "import", of the package
@@ -161,6 +166,8 @@ def _has_run(name, module):
                 _check_names()
             if _is_asked(_framework(AUTOLOG[name])):
                 _call(AUTOLOG[name], module, "TRACKER_AUTOLOG")
+        for call in waiting.get(name, ()):
+            call(module)
     except Exception as error:  # never the end of somebody's import
         _say(" for " + name, error)
 

@@ -73,4 +73,16 @@ INTEGRATIONS: tuple[Integration, ...] = (
         tier=1,
         autolog={"sklearn.base": "patch_base", "sklearn.metrics": "patch_metrics"},
     ),
+    Integration(
+        name="tensorboard",
+        classes=("patch", "unpatch", "log"),
+        versions=">=2.10",
+        distribution="tensorboard",
+        tier=1,
+        autolog={
+            "tensorboard.summary.writer.event_file_writer": "_autolog",
+            "tensorboardX.event_file_writer": "_autolog",
+            "tensorflow.python.ops.gen_summary_ops": "_autolog",
+        },
+    ),
 )

@@ -14,7 +14,7 @@ import tracker
 from .base import Session, training
 
 # Those whose loop is the user's own as well: what happens inside is logged with them, not passed over.
-_OPEN = ("accelerate", "torch")
+OPEN = ("accelerate", "torch")
 
 _sessions: list[Session] = []  # the loop that goes on, if one does
 
@@ -22,7 +22,7 @@ _sessions: list[Session] = []  # the loop that goes on, if one does
 def loop() -> Session | None:
     """Answer the session of the loop that goes on; None inside a training that a framework's integration logs."""
     around = training()
-    if around is not None and around.framework not in _OPEN:
+    if around is not None and around.framework not in OPEN:
         return None
     if not _sessions:
         _sessions.append(Session("torch"))
