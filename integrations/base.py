@@ -8,6 +8,7 @@ Nothing here raises into a training, except under `TRACKER_STRICT=1`; and nothin
 
 from __future__ import annotations
 
+import contextlib
 import importlib
 import os
 import secrets
@@ -265,6 +266,8 @@ class Session:
     def watch(self, model: Any, log: bool | str | None = None, log_freq: int = 1000) -> None:
         """Record a torch model's gradients as it trains, unless it is watched in this run already.
 
+        On a rank without a run, the part it holds of a model that is spread over ranks is added to what rank 0 records.
+
         Args:
             model: A `torch.nn.Module`.
             log: "gradients", "parameters", "all", or false for nothing; `TRACKER_WATCH` without it, and "gradients"
@@ -272,10 +275,7 @@ class Session:
             log_freq: At the first step of each optimizer, and at every so many from there.
         """
         choice = str(os.environ.get("TRACKER_WATCH") or "gradients" if log is None else log).lower()
-        if self.run is None or choice in ("false", "0", "no", "off", "none"):
-            return
-        watched = _watched.setdefault(self.run, weakref.WeakSet())
-        if model in watched:
+        if choice in ("false", "0", "no", "off", "none"):
             return
         if choice not in ("gradients", "parameters", "all"):
             tracker.termwarn(
@@ -283,8 +283,25 @@ class Session:
                 repeat=False,
             )
             choice = "gradients"
-        self.run.watch(model, log=choice, log_freq=log_freq)  # type: ignore[arg-type]
-        watched.add(model)
+        if self.run is None:
+            if tracker.rank() != 0:
+                with contextlib.suppress(tracker.UsageError):  # it is not spread
+                    tracker.watch(model, log=choice, log_freq=log_freq)  # type: ignore[arg-type]
+            return
+        watched = _watched.setdefault(self.run, weakref.WeakSet())
+        if model not in watched:
+            self.run.watch(model, log=choice, log_freq=log_freq)  # type: ignore[arg-type]
+            watched.add(model)
+
+    @tracker.guarded
+    def unwatch(self, model: Any) -> None:
+        """Record nothing more of a model, until it is watched again."""
+        if self.run is not None:
+            self.run.unwatch(model)
+            _watched.get(self.run, weakref.WeakSet()).discard(model)
+        elif tracker.rank() != 0:
+            with contextlib.suppress(tracker.UsageError):
+                tracker.unwatch(model)
 
     # --- whose run -----------------------------------------------------------------------------
 
@@ -378,13 +395,15 @@ class Session:
     # --- copies --------------------------------------------------------------------------------
 
     def __getstate__(self) -> dict[str, Any]:
-        run = self._run or self._given
+        state = {**self.__dict__, "_run": None, "_given": None, "_thread": 0}
+        run = self._run or self._given or self._find()
         if run is not None and not run.disabled:
-            self._went_on = {"id": run.id, "project": run.project, "entity": run.entity, "resume": "allow"}
-            self._is_reserved = False
+            state["_went_on"] = {"id": run.id, "project": run.project, "entity": run.entity, "resume": "allow"}
+            state["_is_reserved"] = False
         elif self.run_id is None:  # all copies are to open the same one
             self._make_up_id()
-        return {**self.__dict__, "_run": None, "_given": None, "_thread": 0}
+            state["_went_on"], state["_is_reserved"] = self._went_on, self._is_reserved
+        return state
 
     def __deepcopy__(self, memo: Any) -> Session:
         """Answer a session of its own: frameworks copy callbacks to train several models with them."""

@@ -365,3 +365,43 @@ def test_a_run_that_was_forked_is_gone_on_with_not_forked_again(read: Read) -> N
         session.end()
 
     assert [losses(run) for run in read()] == [[0], [0, 1, 2]]
+
+
+def test_a_copy_for_another_process_goes_on_with_the_users_run(only_run: OnlyRun) -> None:
+    with tracker.init(id="theirs", project="p"):
+        pickled = pickle.dumps(Session("some"))
+    session = pickle.loads(pickled)  # as the other process has it: there is no run there
+    session.begin()
+    session.log({"loss": 1.0})
+    session.end()
+
+    assert (only_run().id, losses(only_run())) == ("theirs", [1.0])
+
+
+def test_a_model_can_be_watched_again(only_run: OnlyRun) -> None:
+    torch = pytest.importorskip("torch")
+    session, model = Session("some"), torch.nn.Linear(1, 1)
+    session.begin()
+    for _ in range(2):
+        optimizer = torch.optim.SGD(model.parameters(), lr=0.1)
+        session.watch(model, log_freq=1)
+        model(torch.ones(1)).sum().backward()
+        optimizer.step()
+        session.log({"loss": 1.0})
+        session.unwatch(model)
+        optimizer.step()
+        session.log({"loss": 1.0})
+    session.end()
+
+    assert [row["_step"] for row in only_run().scan_history(keys=["grad_norm/total"])] == [0, 2]
+
+
+def test_on_other_ranks_there_is_nothing_to_watch(monkeypatch: pytest.MonkeyPatch) -> None:
+    torch = pytest.importorskip("torch")
+    monkeypatch.setenv("RANK", "1")
+    session, model = Session("some"), torch.nn.Linear(1, 1)
+    session.begin()
+    session.watch(model)
+    session.unwatch(model)
+
+    assert session.run is None
