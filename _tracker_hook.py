@@ -10,7 +10,12 @@ import sys
 
 # Framework module -> "module:function" of ours, called with the framework's module once its body has run. These only
 # make a name known ("tracker" as a reporter), ...
-HOOKS = {}
+HOOKS = {
+    "lightning.pytorch.trainer.connectors.logger_connector.logger_connector": "tracker.integrations.lightning:know_tracker",
+    "lightning.pytorch.trainer.connectors.checkpoint_connector": "tracker.integrations.lightning:follow_checkpoints",
+    "pytorch_lightning.trainer.connectors.logger_connector.logger_connector": "tracker.integrations.lightning:know_tracker",
+    "pytorch_lightning.trainer.connectors.checkpoint_connector": "tracker.integrations.lightning:follow_checkpoints",
+}
 # ... and these are called only where autologging is asked for: nobody else pays for the import of our file.
 AUTOLOG = {
     "fastai.learner": "tracker.integrations.fastai:_autolog",
@@ -23,6 +28,10 @@ AUTOLOG = {
     "tensorboard.summary.writer.event_file_writer": "tracker.integrations.tensorboard:_autolog",
     "tensorboardX.event_file_writer": "tracker.integrations.tensorboard:_autolog",
     "tensorflow.python.ops.gen_summary_ops": "tracker.integrations.tensorboard:_autolog",
+    "lightning.pytorch.trainer.connectors.callback_connector": "tracker.integrations.lightning:autolog",
+    "pytorch_lightning.trainer.connectors.callback_connector": "tracker.integrations.lightning:autolog",
+    "lightning.fabric.fabric": "tracker.integrations.lightning:autolog",
+    "lightning_fabric.fabric": "tracker.integrations.lightning:autolog",
 }
 # Functions of ours that have asked since for a module of the tables.
 waiting = {}

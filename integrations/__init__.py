@@ -85,4 +85,30 @@ INTEGRATIONS: tuple[Integration, ...] = (
             "tensorflow.python.ops.gen_summary_ops": "_autolog",
         },
     ),
+    Integration(
+        name="lightning",
+        classes=("TrackerLogger", "TrackerCallback"),
+        versions=">=2.1",
+        distribution="lightning",
+        tier=1,
+        hooks={
+            "lightning.pytorch.trainer.connectors.logger_connector.logger_connector": "know_tracker",
+            "lightning.pytorch.trainer.connectors.checkpoint_connector": "follow_checkpoints",
+            "pytorch_lightning.trainer.connectors.logger_connector.logger_connector": "know_tracker",
+            "pytorch_lightning.trainer.connectors.checkpoint_connector": "follow_checkpoints",
+        },
+        autolog={
+            "lightning.pytorch.trainer.connectors.callback_connector": "autolog",
+            "pytorch_lightning.trainer.connectors.callback_connector": "autolog",
+            "lightning.fabric.fabric": "autolog",
+            "lightning_fabric.fabric": "autolog",
+        },
+    ),
+    Integration(
+        name="pytorch_lightning",
+        classes=("TrackerLogger", "TrackerCallback"),
+        versions=">=2.1",
+        distribution="pytorch-lightning",
+        tier=1,
+    ),
 )
