@@ -299,6 +299,13 @@ def _on_signal(number: int, frame: FrameType | None) -> None:
         signal.raise_signal(number)
 
 
+def come_first() -> None:
+    """Have the runs end before what modules that were loaded by now do at exit: what a run ends with may need them."""
+    if _is_installed:
+        # The earlier one stays, and finds nothing to do: between its going and this, the program could be left.
+        atexit.register(_at_exit)
+
+
 def _at_exit() -> None:
     if not _watched:
         return

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from .. import exits
 from ..current import complain
 from ..limits import TABLE_FILE_BYTES
 from ..values import Unstorable
@@ -121,6 +122,7 @@ def connection() -> duckdb.DuckDBPyConnection:
     """Answer a DuckDB that asks nobody else and takes one thread: the others are for training."""
     import duckdb
 
+    exits.come_first()  # it closes itself down at exit, and what was logged last is written then
     settings: dict[str, Any] = {"threads": 1, "autoinstall_known_extensions": False}
     return duckdb.connect(":memory:", config={**settings, "autoload_known_extensions": False})
 

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import datetime
 import json
+import subprocess
+import sys
 from collections.abc import Callable
 from decimal import Decimal
 
@@ -221,3 +223,19 @@ def test_a_broken_medium_leaves_its_cell_empty(stored: Reads, caplog: pytest.Log
     assert json.loads(first[0])["_type"] == "histogram"
     assert others == [(None, 2), (None, 2)]
     assert caplog.text.count("a cell in the column 'h' of a table") == 1
+
+
+def test_tables_that_a_program_logs_last_are_written_at_its_exit(stored: Reads) -> None:
+    """DuckDB closes itself down at exit; loaded while the run is open, it would do so before the run has ended."""
+    program = """
+import tracker
+run = tracker.init(project="p")
+run.log({"first": tracker.Table(columns=["a"], data=[[0]])})
+run.flush()
+for number in range(20):
+    run.log({f"t{number}": tracker.Table(columns=["a"], data=[[number]])})
+"""
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
+
+    assert "could not" not in done.stderr
+    assert [stored().rows(stored().references(f"t{number}")[0]) for number in range(20)] == [[(n,)] for n in range(20)]
