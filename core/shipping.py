@@ -387,8 +387,13 @@ class Shipper:
             self._most_pieces = len(pieces) // 2
             return
         self._most_pieces = 1
-        if error.status in _REFUSED and pieces[0].first_seq == pieces[0].last_seq and not pieces[0].is_stand_in:
-            # A request that was cut on its way is refused as well. A record is refused when it is so again and again.
+        if (
+            error.status in (*_REFUSED, _TOO_LARGE)
+            and pieces[0].first_seq == pieces[0].last_seq
+            and not pieces[0].is_stand_in
+        ):
+            # A request that was cut on its way is refused as well, and by a proxy whatever it likes. A record is refused
+            # when it is so again and again.
             self._refusals += 1
             if self._refusals < REFUSALS_BEFORE_SET_ASIDE:
                 raise TransportError(self._reason, retry_after=error.retry_after)
