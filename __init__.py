@@ -44,6 +44,8 @@ if TYPE_CHECKING:
     from tracker.core.errors import UsageError as UsageError
     from tracker.core.guarding import guard as guard
     from tracker.core.guarding import guarded as guarded
+    from tracker.core.launch import launched_id as launched_id
+    from tracker.core.launch import sample_node as sample_node
     from tracker.core.media.annotations import Classes as Classes
     from tracker.core.media.audio import Audio as Audio
     from tracker.core.media.histogram import Histogram as Histogram
@@ -95,6 +97,8 @@ _NAMES = {
     "guarded": "guarding",
     "rank": "ranks",
     "attach": "secondary",
+    "launched_id": "launch",
+    "sample_node": "launch",
     "is_worker": "secondary",
     "Artifact": "artifacts.artifact",
     "ArtifactTTL": "artifacts.artifact",

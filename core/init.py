@@ -16,7 +16,7 @@ from .current import current, enter, leave, reachable
 from .disabled import DisabledRun
 from .errors import StorageError, TrackerError, UsageError
 from .journal import Journal
-from .names import check_name, random_id, random_name
+from .names import check_name, random_id, random_name, to_folder
 from .paths import DEFAULT_ENTITY, RunPath, data_root, host_name, temporary_root
 from .processes import whereabouts
 from .record import Kind, encode_control
@@ -29,6 +29,8 @@ if TYPE_CHECKING:
     from .uploads import Uploads
 
 DEFAULT_PROJECT = "uncategorized"
+# Where there is one of these, several processes may have been launched together.
+_LAUNCHED = ("WORLD_SIZE", "OMPI_COMM_WORLD_SIZE", "MV2_COMM_WORLD_SIZE", "PMI_SIZE", "SLURM_STEP_NUM_TASKS")
 _NOT_YET = ("anonymous", "magic")
 
 
@@ -164,6 +166,8 @@ def _begin(chosen: Resolved, values: dict[str, Any], allow: bool, complaints: Co
     root = Path(chosen.dir).expanduser().absolute() if chosen.dir else data_root()
     entity = check_name(chosen.entity or DEFAULT_ENTITY, "entity")
     project = check_name(chosen.project or DEFAULT_PROJECT, "project")
+    if chosen.run_id is None and any(name in os.environ for name in _LAUNCHED):
+        chosen.run_id = _launched_id(root, entity, project, chosen)
     plan = resume.plan(root, entity, project, chosen)
     path = RunPath(entity, project, check_name(plan.run_id or random_id(), "run id"))
     clock = Clock()
@@ -240,6 +244,16 @@ def _begin(chosen: Resolved, values: dict[str, Any], allow: bool, complaints: Co
     if not chosen.quiet:
         _greet(run, root, complaints)
     return run
+
+
+def _launched_id(root: Path, entity: str, project: str, chosen: Resolved) -> str | None:
+    """Answer the id of a run that ranks share, where they were launched together and nothing speaks for another."""
+    from .launch import next_id  # ranks only
+    from .ranks import rank
+
+    if rank() != 0 or chosen.resume or chosen.resume_from or chosen.fork_from:
+        return None
+    return next_id(root / to_folder(entity) / to_folder(project))
 
 
 def _fields(chosen: Resolved) -> dict[str, Any]:

@@ -119,6 +119,8 @@ RECENT_ROWS_BYTES = 32 << 10  # of the journal's end looked at for a loss that i
 # --- processes of one run ---------------------------------------------------------------
 MAX_ANCESTORS = 16  # asked for a run, the nearest first
 MAX_MARK_BYTES = 16 << 10  # of what a process says of its run
+JOIN_PATIENCE_SECONDS = 120.0  # for rank 0 to have opened its run, before another node adds its samples
+JOIN_POLL_SECONDS = 0.5
 MAX_SWEPT_MARKS = 20  # of other processes, looked at when a run ends
 
 # --- forks ------------------------------------------------------------------------------

@@ -66,6 +66,7 @@ class Session:
         self._pid = os.getpid()
         self._went_on: dict[str, Any] = {}
         self._is_reserved = False  # the id there was only made up: no run bears it yet
+        self._is_sampled = False  # as another rank: rank 0 has the run
 
     @property
     def run(self) -> tracker.Run | None:
@@ -133,6 +134,9 @@ class Session:
         run = self.run or self._find()
         if run is None and tracker.rank() == 0:
             run = self._attach() or self._open(resume)
+        if tracker.rank() != 0 and not self._is_sampled:
+            self._is_sampled = True
+            tracker.sample_node(**{**self.arguments, "id": self.run_id})
         if run is None or run.disabled or tracker.rank() != 0:
             return None
         run.hold()
@@ -356,7 +360,9 @@ class Session:
         chosen = tracker.Settings.resolved(resume=self.arguments.get("resume"))
         if chosen.run_id is None and chosen.resume in (True, "auto"):
             return
-        self._went_on = {"id": chosen.run_id or "".join(secrets.choice(_ID_LETTERS) for _ in range(8))}
+        where = {name: self.arguments.get(name) for name in ("entity", "project")}
+        made_up = chosen.run_id or tracker.launched_id(**where)  # which is the same on all ranks
+        self._went_on = {"id": made_up or "".join(secrets.choice(_ID_LETTERS) for _ in range(8))}
         self._is_reserved = True
 
     def _leave(self) -> None:

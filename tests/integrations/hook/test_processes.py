@@ -55,9 +55,9 @@ def train(tmp_path: Path, script):
     (tmp_path / "patches").mkdir()
     (tmp_path / "patches" / "somelearn.py").write_text(PATCHES)
 
-    def train(code: str, **variables: str):
+    def train(code: str, *arguments: str, launcher: tuple[str, ...] = (), **variables: str):
         environment = {"TRACKER_AUTOLOG": "1", "TMPDIR": str(tmp_path), "TRACKER_STRICT": "1", **variables}
-        return script(HEAD + code, **environment)
+        return script(HEAD + code, *arguments, launcher=launcher, **environment)
 
     return train
 
