@@ -15,9 +15,11 @@ HOOKS = {
     "lightning.pytorch.trainer.connectors.checkpoint_connector": "tracker.integrations.lightning:follow_checkpoints",
     "pytorch_lightning.trainer.connectors.logger_connector.logger_connector": "tracker.integrations.lightning:know_tracker",
     "pytorch_lightning.trainer.connectors.checkpoint_connector": "tracker.integrations.lightning:follow_checkpoints",
+    "accelerate.tracking": "tracker.integrations.accelerate:_hook",
 }
 # ... and these are called only where autologging is asked for: nobody else pays for the import of our file.
 AUTOLOG = {
+    "accelerate.tracking": "tracker.integrations.accelerate:_hook",
     "fastai.learner": "tracker.integrations.fastai:_autolog",
     "gymnasium.wrappers.rendering": "tracker.integrations.gymnasium:_autolog",
     "stable_baselines3.common.base_class": "tracker.integrations.stable_baselines3:_autolog",

@@ -111,4 +111,13 @@ INTEGRATIONS: tuple[Integration, ...] = (
         distribution="pytorch-lightning",
         tier=1,
     ),
+    Integration(
+        name="accelerate",
+        classes=("TrackerTracker",),
+        versions=">=0.30",
+        distribution="accelerate",
+        tier=1,
+        hooks={"accelerate.tracking": "_hook"},
+        autolog={"accelerate.tracking": "_hook"},
+    ),
 )

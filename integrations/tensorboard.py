@@ -23,6 +23,7 @@ from .base import training
 _WRITERS = ("tensorboard.summary.writer.event_file_writer", "tensorboardX.event_file_writer")
 _SUMMARIES = "tensorflow.python.ops.gen_summary_ops"
 _MAX_FRAMES = 60
+_APART = ("torch", "tensorboard", "accelerate", "diffusers", "gymnasium")  # part of loops that the user has written
 
 _syncs: dict[str, Sync] = {}  # by run id
 _wish: list[str | None] = []  # what `patch` was told: the root
@@ -238,12 +239,13 @@ def _sync_of(run: tracker.Run) -> Sync:
 
 def _is_made_by_framework() -> bool:
     """Answer whether a writer is being made by a framework whose trainings log by themselves: no need to do it twice."""
-    apart = {"torch", "tensorboard", "accelerate", "diffusers", "gymnasium"}
-    names = {one.name for one in INTEGRATIONS if one.autolog and one.name not in apart}
+    names = {
+        module.partition(".")[0]: one.name for one in INTEGRATIONS if one.name not in _APART for module in one.autolog
+    }
     frame = sys._getframe(1)
     for _ in range(_MAX_FRAMES):
         name = str(frame.f_globals.get("__name__", "")).partition(".")[0]
-        if name in names and patching.is_autologging(name):
+        if name in names and patching.is_autologging(names[name]):
             return True
         if frame.f_back is None:
             break
