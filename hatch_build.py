@@ -9,6 +9,7 @@ from __future__ import annotations
 import contextlib
 import os
 import platform
+import py_compile
 import shutil
 import subprocess
 import sys
@@ -99,6 +100,7 @@ class Prepare(BuildHookInterface):  # type: ignore[type-arg]
                 (package / part).symlink_to(os.path.relpath(root / part, package))
             (room / HOOK).symlink_to(os.path.relpath(root / HOOK, room))  # a change of it is seen at once
             del copied[str(root / HOOK)]
+            py_compile.compile(str(room / HOOK), quiet=1)  # as pip does it with what it copies
         (room / "_tracker_checkout.py").write_text(FINDER.format(folder=root.as_posix()))
         (room / "_tracker_checkout.pth").write_text("import _tracker_checkout\n")
         # hatchling copies what is force-included unless an editable build says otherwise.
