@@ -18,9 +18,12 @@ import os
 from tracker.integrations import patching
 from tracker.integrations.base import Session
 
+sessions = []
+
 def autolog(module):
     def training(original, *args, **kwargs):
         session = Session("somelearn")
+        sessions.append(session)
         session.begin(config={"args": {"pid": os.getpid()}})
         try:
             found = original(*args, **kwargs)
@@ -31,7 +34,7 @@ def autolog(module):
         session.pause()
         return found
     def scoring(original, *args, **kwargs):
-        session = Session("somelearn")
+        session = sessions[-1] if sessions else Session("somelearn")
         if session.begin(nested=False):
             session.log({"score": 1.0})
             session.pause()
