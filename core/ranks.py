@@ -21,9 +21,9 @@ def rank() -> int:
     """Answer this process's rank among those launched together, from 0; 0 where it is alone.
 
     Asked anew each time: frameworks learn it late, when they join their process group. torch's group rules where it
-    has been joined, then JAX's, then what the launcher has put into the environment.
+    has been joined, then JAX's, then Ray's, then what the launcher has put into the environment.
     """
-    for ask in (_torch_rank, _jax_rank):
+    for ask in (_torch_rank, _jax_rank, _ray_rank):
         try:
             found = ask()
         except Exception:  # noqa: S112 - half imported, or of a version that has this no more
@@ -49,3 +49,10 @@ def _jax_rank() -> int | None:
     if distributed is not None and distributed.is_initialized():  # else asking would start the devices
         return int(sys.modules["jax"].process_index())
     return None
+
+
+def _ray_rank() -> int | None:
+    """Of a worker of Ray Train: its launcher puts nothing into the environment."""
+    module = sys.modules.get("ray.train.v2._internal.execution.context")
+    context = getattr(module, "_train_context", None)
+    return None if context is None else int(context.get_world_rank())

@@ -50,6 +50,13 @@ INTEGRATIONS: tuple[Integration, ...] = (
         autolog={"gymnasium.wrappers.rendering": "_autolog"},
     ),
     Integration(
+        name="ray",
+        classes=("TrackerCallback", "TrackerTrainCallback", "setup_tracker"),
+        versions=">=2.48",
+        distribution="ray",
+        tier=2,
+    ),
+    Integration(
         name="stable_baselines3",
         classes=("TrackerCallback",),
         versions=">=2.4",

@@ -13,6 +13,7 @@ import importlib
 import os
 import secrets
 import shutil
+import sys
 import threading
 import weakref
 from collections.abc import Iterable, Mapping, Sequence
@@ -333,7 +334,8 @@ class Session:
         return run
 
     def _open(self, resume: tuple[str, int | None] | None) -> tracker.Run | None:
-        arguments = {"reinit": "create_new", **self.arguments, **self._went_on}
+        around = _around()
+        arguments = {"reinit": "create_new", **around, **self.arguments, **self._went_on}
         if self._went_on and not self._is_reserved:  # it has begun already
             arguments.pop("fork_from", None)
             arguments.pop("resume_from", None)
@@ -345,6 +347,10 @@ class Session:
             run = tracker.init(**arguments)
         if config:
             run.config.update(config, allow_val_change=True)
+        if around:
+            from .ray import end_with_worker  # only in a process of Ray's
+
+            end_with_worker(run)
         if not run.disabled:
             _owned[run.id] = self
             self._went_on = {"id": run.id, "project": run.project, "entity": run.entity, "resume": "allow"}
@@ -448,6 +454,15 @@ def sample_rows(count: int, limit: int = EVAL_ROWS) -> list[int]:
     if count <= limit:
         return list(range(count))
     return [index * count // limit for index in range(limit)]
+
+
+def _around() -> dict[str, Any]:
+    """Answer what a launcher says of the run that this process's trainings belong to: a trial, a restarted training."""
+    if "ray" not in sys.modules:
+        return {}
+    from .ray import around  # only in a process of Ray's
+
+    return around() or {}
 
 
 def _resumed(resume: tuple[str, int | None], arguments: Mapping[str, Any]) -> tracker.Run | None:
