@@ -29,6 +29,7 @@ if TYPE_CHECKING:
     from tracker.core.artifacts.of_current import use_model as use_model
     from tracker.core.config import Config as Config
     from tracker.core.current import alert as alert
+    from tracker.core.current import confined as confined
     from tracker.core.current import define_metric as define_metric
     from tracker.core.current import finish as finish
     from tracker.core.current import flush as flush
@@ -89,6 +90,7 @@ _NAMES = {
     "flush": "current",
     "define_metric": "current",
     "alert": "current",
+    "confined": "current",
     "mark_preempting": "current",
     "termwarn": "current",
     "unwatch": "current",

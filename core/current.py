@@ -44,8 +44,34 @@ def open_runs() -> list[Run]:
     return list(_open)
 
 
+class confined:  # noqa: N801 - used as a statement
+    """Confine the runs that this thread begins within, from their first moment: `with tracker.confined("thread"): ...`.
+
+    Args:
+        to: As for `Run.confine`.
+    """
+
+    def __init__(self, to: Literal["thread", "nowhere"]) -> None:
+        self._to = to
+
+    def __enter__(self) -> None:
+        _wish.thread = 0 if self._to == "nowhere" else threading.get_ident()
+
+    def __exit__(self, *_: object) -> None:
+        _wish.thread = None
+
+
+class _Wish(threading.local):
+    thread: int | None = None
+
+
+_wish = _Wish()
+
+
 def enter(run: Run) -> None:
     """Make a run the current one."""
+    if _wish.thread is not None:
+        _confined[id(run)] = _wish.thread  # before anybody can see it
     _open.append(run)
 
 

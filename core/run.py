@@ -567,7 +567,8 @@ class Run(ArtifactsOfRun):
         """Say where this run may be the current one: what `tracker.run` answers and `tracker.log` logs to.
 
         For who holds several runs at a time, such as a search that has trials in threads: they can be logged to as
-        ever, and are not in the way of what the user begins meanwhile.
+        ever, and are not in the way of what the user begins meanwhile. `tracker.confined` does so from their first
+        moment.
 
         Args:
             to: "thread": in the calling thread alone; "nowhere": in none; None: everywhere, as at first.
