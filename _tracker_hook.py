@@ -25,6 +25,7 @@ AUTOLOG = {
     "stable_baselines3.common.base_class": "tracker.integrations.stable_baselines3:_autolog",
     "torch.optim.optimizer": "tracker.integrations.torch:_autolog",
     "torch.amp.grad_scaler": "tracker.integrations.torch:_autolog_scaler",
+    "optuna.study.study": "tracker.integrations.optuna:_autolog",
     "sklearn.base": "tracker.integrations.sklearn:patch_base",
     "sklearn.metrics": "tracker.integrations.sklearn:patch_metrics",
     "tensorboard.summary.writer.event_file_writer": "tracker.integrations.tensorboard:_autolog",

@@ -73,6 +73,14 @@ INTEGRATIONS: tuple[Integration, ...] = (
         autolog={"torch.optim.optimizer": "_autolog", "torch.amp.grad_scaler": "_autolog_scaler"},
     ),
     Integration(
+        name="optuna",
+        classes=("TrackerCallback",),
+        versions=">=3.6",
+        distribution="optuna",
+        tier=2,
+        autolog={"optuna.study.study": "_autolog"},
+    ),
+    Integration(
         name="sklearn",
         classes=("TrackerCallback",),
         versions=">=1.3",

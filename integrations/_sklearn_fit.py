@@ -15,7 +15,7 @@ import tracker
 from . import _sklearn_facts as facts
 from . import _sklearn_model as model_file
 from . import _sklearn_search as search
-from .base import Session
+from .base import Session, is_within_training
 
 CHILD_RUNS = 5
 _YES = ("1", "true", "yes", "on")
@@ -112,7 +112,7 @@ class Fit:
             is_series: It is one of many calls that train one model on: `partial_fit`, or `fit` with `warm_start`.
             is_partial: It is `partial_fit`.
         """
-        run = self.session.begin(nested=False)
+        run = None if is_within_training() else self.session.begin()
         if run is None:
             return False
         self._place = {"id": run.id, "project": run.project, "entity": run.entity}

@@ -86,22 +86,23 @@ def log_children(session: Session, search: Any, group: str, count: int) -> None:
     base = facts.parameters(getattr(search, "estimator", None) or search)
     for place, number in enumerate(ranked[:count]):
         chosen = {str(key): facts.plain(value) for key, value in candidates[number].items()}
-        run = tracker.init(
-            entity=parent.entity,
-            project=parent.project,
-            dir=parent.folder.parents[2],
-            mode=getattr(parent.settings, "mode", None),
-            name=f"{parent.name} · candidate {number}",
-            group=group,
-            job_type="candidate",
-            reinit="create_new",
-            settings=PLAIN_RUN,
-            config={
-                "model": facts.structure(getattr(search, "estimator", search)),
-                "params": {**base, **chosen},
-                "candidate": {"number": number, "place": place + 1, "search": parent.id},
-            },
-        )
+        with tracker.confined("nowhere"):  # what others log meanwhile is none of its business
+            run = tracker.init(
+                entity=parent.entity,
+                project=parent.project,
+                dir=parent.folder.parents[2],
+                mode=getattr(parent.settings, "mode", None),
+                name=f"{parent.name} · candidate {number}",
+                group=group,
+                job_type="candidate",
+                reinit="create_new",
+                settings=PLAIN_RUN,
+                config={
+                    "model": facts.structure(getattr(search, "estimator", search)),
+                    "params": {**base, **chosen},
+                    "candidate": {"number": number, "place": place + 1, "search": parent.id},
+                },
+            )
         for split, row in enumerate(_splits(results, scores, number)):
             run.log({"split": split, **row}, step=split)
         told = {key: _finite(results[key][number]) for key in _told(results)}

@@ -431,6 +431,12 @@ def training(apart_from: Session | None = None) -> Session | None:
     return None
 
 
+def is_within_training() -> bool:
+    """Answer whether a training is going on around the caller, be it one that has no run, or none yet."""
+    thread = threading.get_ident()
+    return any(session._thread == thread or session.spreads for session in _training)
+
+
 def require(framework: str) -> ModuleType:
     """Import a framework.
 
