@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterable
 from types import ModuleType
 from typing import Any, NamedTuple
 
-_MARK = "__tracker_framework__"
+MARK = "__tracker_framework__"
 
 _asked: dict[str, bool] = {}  # by framework, "" for all: what `tracker.autolog` was last told
 options: dict[str, Any] = {}  # and its options: what to keep of every training
@@ -107,7 +107,7 @@ def wrap(owner: Any, name: str, around: Callable[..., Any], framework: str, *, a
             return around(function, *args, **kwargs)
         return function(*args, **kwargs)
 
-    setattr(ours, _MARK, framework)
+    setattr(ours, MARK, framework)
     put = kind(ours) if kind else ours
     setattr(owner, name, put)
     _patches.append(Patch(owner, name, framework, put, original))

@@ -15,6 +15,7 @@ from types import ModuleType
 import pytest
 
 import tracker
+from tracker.core.artifacts.artifact import Artifact
 from tracker.core.query import Run as ReadRun
 from tracker.integrations import base, patching
 
@@ -70,6 +71,13 @@ def only_run(read: Callable[[], list[ReadRun]]) -> Callable[[], ReadRun]:
         return run
 
     return only_run
+
+
+@pytest.fixture
+def models(runs: Path) -> Iterator[Callable[[ReadRun], list[Artifact]]]:
+    """Answers the artifacts that a run has made, as they can be downloaded."""
+    with tracker.Api(dir=runs) as api:
+        yield lambda run: list(api.run(run.path).logged_artifacts())
 
 
 @pytest.fixture
