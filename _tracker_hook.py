@@ -35,6 +35,11 @@ AUTOLOG = {
     "pytorch_lightning.trainer.connectors.callback_connector": "tracker.integrations.lightning:autolog",
     "lightning.fabric.fabric": "tracker.integrations.lightning:autolog",
     "lightning_fabric.fabric": "tracker.integrations.lightning:autolog",
+    "xgboost.training": "tracker.integrations.xgboost:autolog",
+    "xgboost.sklearn": "tracker.integrations.xgboost:autolog",
+    "lightgbm.engine": "tracker.integrations.lightgbm:autolog",
+    "lightgbm.sklearn": "tracker.integrations.lightgbm:autolog",
+    "catboost.core": "tracker.integrations.catboost:autolog",
 }
 # Functions of ours that have asked since for a module of the tables.
 waiting = {}

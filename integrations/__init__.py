@@ -135,4 +135,28 @@ INTEGRATIONS: tuple[Integration, ...] = (
         hooks={"accelerate.tracking": "_hook"},
         autolog={"accelerate.tracking": "_hook"},
     ),
+    Integration(
+        name="xgboost",
+        classes=("TrackerCallback",),
+        versions=">=2.0",
+        distribution="xgboost",
+        tier=1,
+        autolog={"xgboost.training": "autolog", "xgboost.sklearn": "autolog"},
+    ),
+    Integration(
+        name="lightgbm",
+        classes=("TrackerCallback",),
+        versions=">=4.0",
+        distribution="lightgbm",
+        tier=2,
+        autolog={"lightgbm.engine": "autolog", "lightgbm.sklearn": "autolog"},
+    ),
+    Integration(
+        name="catboost",
+        classes=("TrackerCallback",),
+        versions=">=1.2",
+        distribution="catboost",
+        tier=2,
+        autolog={"catboost.core": "autolog"},
+    ),
 )

@@ -1,0 +1,408 @@
+"""What the boosting libraries share: the names a training's values go by, and what is kept of its end.
+
+Values of a round are `<data set>/<metric>` at the round's number. A run that has several trainings, because the user
+has opened it around them, tells them apart: the names of the second begin with `fit2/`, and so on; a training that goes
+on with a model goes on with its names, behind its rounds.
+"""
+
+from __future__ import annotations
+
+import math
+import os
+import sys
+import tempfile
+import weakref
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from types import FrameType, ModuleType
+from typing import Any
+
+import tracker
+
+from . import base, patching
+from .patching import wrap
+
+CHART_FEATURES = 30
+"""Bars of the chart of importances: the most important ones."""
+IMPORTANCE_ROWS = 1000
+"""Rows of the table of importances."""
+NAMED_FEATURES = 100
+"""Names of features in the config."""
+TABLE_FEATURES = 20
+"""Features beside each prediction; where there are more, there are none."""
+FULL_PREDICTION_ROWS = 1_000_000
+"""Data that cannot be cut into pieces is predicted whole, up to so many rows."""
+_MAXIMIZED = ("auc", "aucpr", "pre", "map", "ndcg", "accuracy", "f1", "precision", "recall", "r2", "mcc", "kappa")
+_FITTING_MANY = ("_fit_and_score", "_fit_and_predict", "_incremental_fit_estimator")
+# Frameworks that train others' models for them: what is trained inside of theirs is part of it.
+_TRAINERS_OF_OTHERS = ("sklearn", "optuna", "ray")
+
+_fits: weakref.WeakKeyDictionary[Any, list[str]] = weakref.WeakKeyDictionary()  # run -> prefixes of its trainings
+
+
+@dataclass(frozen=True)
+class Options:
+    """What the users of a callback may choose.
+
+    Args:
+        prefix: Before every name, in place of `fit2/` and the like.
+        log_model: Whether the model is kept: True, False, or as `TRACKER_LOG_MODEL` says.
+        log_feature_importance: Whether importances are.
+        log_predictions: Whether a table of predictions is.
+    """
+
+    prefix: str | None = None
+    log_model: bool | str | None = None
+    log_feature_importance: bool = True
+    log_predictions: bool = True
+
+
+class Fit:
+    """One training of trees. Where it is not to be logged, or `begin` was not called, nothing here has an effect.
+
+    Args:
+        session: Whose run.
+        options: What the user has chosen.
+        is_asked_for: The user has passed the callback; else autologging has.
+    """
+
+    def __init__(self, session: base.Session, options: Options, *, is_asked_for: bool = True) -> None:
+        self.session = session
+        self.options = options
+        self.is_asked_for = is_asked_for
+        self.prefix = ""
+        self.last_round = 0
+        self.known_data: list[tuple[str, Callable[[], Any]]] = []  # name, weak reference
+        self._defined: set[str] = set()
+
+    @property
+    def is_open(self) -> bool:
+        """Whether there is a run to log to."""
+        return self.session.run is not None
+
+    @tracker.guarded(returns=False)
+    def begin(self, params: Mapping[str, Any] | None, arguments: Mapping[str, Any], *, goes_on: bool = False) -> bool:
+        """Find or open the run, and say what is trained; answer whether there is one.
+
+        Args:
+            params: The library's parameters.
+            arguments: What else was said to the function that trains.
+            goes_on: With a model that has rounds already.
+        """
+        if is_one_of_many():
+            return False
+        around = base.training(self.session)
+        if around is not None and not self.is_asked_for and around.framework not in _TRAINERS_OF_OTHERS:
+            return False
+        run = self.session.begin()
+        if run is None:
+            return False
+        self.prefix = self._choose_prefix(run, goes_on)
+        if params:
+            self.configure("params", {key: value for key, value in params.items() if value is not None})
+        if arguments:
+            self.configure("args", arguments)
+        return True
+
+    def _choose_prefix(self, run: tracker.Run, goes_on: bool) -> str:
+        earlier = _fits.setdefault(run, [])
+        if self.options.prefix is not None:
+            prefix = self.options.prefix.rstrip("/")
+        elif goes_on and earlier:
+            prefix = earlier[-1]
+        else:
+            prefix = f"fit{len(earlier) + 1}" if earlier else ""
+        earlier.append(prefix)
+        return f"{prefix}/" if prefix else ""
+
+    # --- while it goes on --------------------------------------------------------------------
+
+    def name(self, *parts: str) -> str:
+        """Answer the name of a value."""
+        return self.prefix + "/".join(parts)
+
+    def log(self, values: Mapping[str, Any], at: int) -> None:
+        """Log the values of a round, by their whole names."""
+        self.last_round = at
+        run = self.session.run
+        if values and run is not None:
+            run.log(values, at)
+
+    @tracker.guarded
+    def define(self, name: str, maximize: bool | None) -> None:
+        """Have the summary tell a metric's best value beside its last."""
+        run = self.session.run
+        if run is not None and name not in self._defined and maximize is not None:
+            self._defined.add(name)
+            run.define_metric(name, summary="last,best", goal="maximize" if maximize else "minimize")
+
+    @tracker.guarded
+    def configure(self, namespace: str, values: Mapping[str, Any]) -> None:
+        """Put values into the config, of a second training below its name."""
+        if self.prefix:
+            self.session.configure(self.prefix.rstrip("/"), {namespace: dict(values)})
+        else:
+            self.session.configure(namespace, values)
+
+    def describe(
+        self, data: Mapping[str, tuple[int | None, int | None]], features: Sequence[Any] | None = None
+    ) -> None:
+        """Keep the sizes of the data sets, by name: rows and columns."""
+        facts: dict[str, Any] = {name: _size(rows, columns) for name, (rows, columns) in data.items()}
+        if features:
+            facts["features"] = [str(name) for name in features[:NAMED_FEATURES]]
+        self.configure("data", facts)
+
+    # --- its end -----------------------------------------------------------------------------
+
+    @tracker.guarded
+    def summarize(self, **values: Any) -> None:
+        """Set values of the summary; those that are None are left out."""
+        run = self.session.run
+        if run is not None:
+            run.summary.update({self.name(key): value for key, value in values.items() if value is not None})
+
+    @tracker.guarded
+    def log_importances(self, importances: Mapping[str, Mapping[str, float]]) -> None:
+        """Log how much each feature counts: a table, and a chart of the first measure.
+
+        Args:
+            importances: By measure ("gain"), the value of each feature.
+        """
+        if not self.is_open or not self.options.log_feature_importance:
+            return
+        measures = [measure for measure, values in importances.items() if values]
+        if not measures:
+            return
+        first = importances[measures[0]]
+        features = sorted(first, key=lambda feature: -first[feature])
+        table = tracker.Table(columns=["feature", *measures])
+        for feature in features[:IMPORTANCE_ROWS]:
+            table.add_data(str(feature), *(float(importances[measure].get(feature, 0.0)) for measure in measures))
+        bars = tracker.Table(
+            columns=["feature", measures[0]],
+            data=[[str(feature), float(first[feature])] for feature in features[:CHART_FEATURES]],
+        )
+        chart = tracker.plot.bar(bars, "feature", measures[0], title=f"importance by {measures[0]}")
+        self.log({self.name("importance", measures[0]): chart}, self.last_round)
+        if _may_log_tables():
+            self.log({self.name("importance", "features"): table}, self.last_round)
+
+    @tracker.guarded
+    def log_predictions(self, data: str, predictions: Predictions) -> None:
+        """Log what the model makes of a sample of rows, as the table `<data set>/predictions`."""
+        if self.wants_predictions:
+            columns, rows = predictions.table()
+            self.session.table(self.name(data, "predictions"), columns, rows, step=self.last_round)
+
+    @tracker.guarded
+    def log_model(self, file_name: str, save: Callable[[str], Any], **facts: Any) -> None:
+        """Keep the model as a version of the artifact `model-<run id>`.
+
+        Args:
+            file_name: Of its file.
+            save: Writes it to a path.
+            facts: The artifact's metadata; those that are None are left out.
+        """
+        run = self.session.run
+        if run is None or not self._may_log_model():
+            return
+        name = f"model-{run.id}" + (f"-{self.prefix.rstrip('/').replace('/', '-')}" if self.prefix else "")
+        with tempfile.TemporaryDirectory(prefix="tracker-") as folder:
+            path = os.path.join(folder, file_name)
+            save(path)
+            self.session.checkpoint(
+                path,
+                step=self.last_round,
+                name=name,
+                metadata={key: value for key, value in facts.items() if value is not None},
+                is_last=True,
+                log_model=self.options.log_model,
+            )
+
+    def _may_log_model(self) -> bool:
+        chosen = self.options.log_model
+        if chosen is None:
+            chosen = patching.options.get("log_models", os.environ.get("TRACKER_LOG_MODEL"))
+        return str("auto" if chosen is None else chosen).lower() not in (
+            "false",
+            "0",
+            "no",
+            "off",
+            "none",
+        )  # then it need not be written at all
+
+    @property
+    def wants_predictions(self) -> bool:
+        """Whether a table of predictions is to be made."""
+        return self.is_open and self.options.log_predictions and _may_log_tables()
+
+    def finish(self) -> None:
+        """The training has come to its end; scores that follow still go into its run."""
+        self.session.pause(wait=False)
+
+    def fail(self, error: BaseException) -> None:
+        """The training was ended by an exception."""
+        self.session.fail(error)
+
+    # --- behind its end ----------------------------------------------------------------------
+
+    def knows(self, name: str, data: Any) -> None:
+        """Remember a data set, to know it again when the model is scored on it."""
+        try:
+            self.known_data.append((name, weakref.ref(data)))
+        except TypeError:  # a list, say
+            return
+
+    @tracker.guarded
+    def log_score(self, data: Any, score: Any) -> None:
+        """Log what `score()` has answered: `<data set>/score`, `eval/score` of data the training has not seen."""
+        names = [name for name, reference in self.known_data if reference() is data]
+        self.session.log({self.name(names[0] if names else "eval", "score"): score}, step=self.last_round)
+
+
+@dataclass(frozen=True)
+class Predictions:
+    """A sample of rows, and what a model makes of them.
+
+    Args:
+        rows: Which ones of the data set.
+        labels: The truth, (rows,); None where it is not known.
+        outputs: The model's, (rows,) or (rows, classes).
+        kind: "class": outputs are probabilities; "label": outputs are classes; "value"; "score": of a ranking.
+        classes: The labels' names, in the order of their numbers.
+        features: By name, (rows,) each.
+    """
+
+    rows: Sequence[int]
+    labels: Any
+    outputs: Any
+    kind: str
+    classes: Sequence[Any] | None = None
+    features: Mapping[str, Sequence[Any]] | None = None
+
+    def table(self) -> tuple[list[str], list[list[Any]]]:
+        """Answer columns and rows: label, prediction, how sure or how far off, and the features."""
+        labels = [None] * len(self.rows) if self.labels is None else _plain(self.labels)
+        named: dict[str, list[Any]] = {"row": list(self.rows)}
+        if self.kind == "class":
+            self._classes(named, labels, _plain(self.outputs))
+        else:
+            outputs = _plain(self.outputs)
+            named["label"] = [self._name(label) for label in labels] if self.kind == "label" else labels
+            if self.kind == "score":
+                named["score"] = outputs
+            else:
+                named["prediction"] = [self._name(one) for one in outputs] if self.kind == "label" else outputs
+            if self.kind == "value" and all(isinstance(one, (int, float)) for one in [*labels, *outputs]):
+                named["error"] = [guess - label for guess, label in zip(outputs, labels, strict=True)]
+        for name, values in (self.features or {}).items():
+            named[f"feature {name}" if name in named or name == "step" else name] = _plain(values)
+        return list(named), [list(row) for row in zip(*named.values(), strict=True)]
+
+    def _classes(self, named: dict[str, list[Any]], labels: list[Any], outputs: list[Any]) -> None:
+        shares = [one if isinstance(one, list) else [1 - one, one] for one in outputs]
+        guesses = [max(range(len(share)), key=share.__getitem__) for share in shares]
+        named["label"] = [self._name(label) for label in labels]
+        named["prediction"] = [self._name(guess) for guess in guesses]
+        named["probability"] = [share[guess] for share, guess in zip(shares, guesses, strict=True)]
+        named["loss"] = [_log_loss(share, label) for share, label in zip(shares, labels, strict=True)]
+
+    def _name(self, number: Any) -> Any:
+        if isinstance(number, float) and number.is_integer():
+            number = int(number)
+        if self.classes is not None and isinstance(number, int) and 0 <= number < len(self.classes):
+            return _plain(self.classes)[number]
+        return number
+
+
+class Remembered:
+    """Fits by estimator: for as long as the estimator is there. Some libraries' estimators have no hash."""
+
+    def __init__(self) -> None:
+        self._by_id: dict[int, tuple[Callable[[], Any], Fit]] = {}
+
+    def __setitem__(self, estimator: Any, fit: Fit) -> None:
+        key = id(estimator)
+        self._by_id[key] = weakref.ref(estimator, lambda _gone: self._by_id.pop(key, None)), fit
+
+    def get(self, estimator: Any) -> Fit | None:
+        """Answer the last fit of an estimator."""
+        reference, fit = self._by_id.get(id(estimator), (None, None))
+        return fit if reference is not None and reference() is estimator else None
+
+
+def is_one_of_many() -> bool:
+    """Answer whether a search or a cross-validation of scikit-learn fits one of its candidates here.
+
+    They do it in this process or in others; where they do, one of few functions of theirs is calling us.
+    """
+    frame: FrameType | None = sys._getframe(1)
+    while frame is not None:
+        is_theirs = frame.f_globals.get("__name__") == "sklearn.model_selection._validation"
+        if is_theirs and frame.f_code.co_name in _FITTING_MANY:
+            return True
+        frame = frame.f_back
+    return False
+
+
+def is_maximized(metric: str) -> bool:
+    """Answer whether more of a metric is better, by its name."""
+    name = metric.lower().partition("@")[0].partition(":")[0].replace("_", "").replace("-", "")
+    return name in _MAXIMIZED
+
+
+def wrap_everywhere(module: ModuleType, name: str, around: Callable[..., Any], framework: str) -> None:
+    """Put a function around a framework's, also where the framework's other modules have imported it by name."""
+    original = getattr(module, name, None)
+    if original is None or hasattr(original, patching.MARK):  # theirs, around ours, have the mark as well
+        return
+    for key, other in list(sys.modules.items()):
+        if other is not None and (key == framework or key.startswith(f"{framework}.")):
+            for alias, value in list(vars(other).items()):
+                if value is original:
+                    wrap(other, alias, around, framework, always=True)
+
+
+def told(bound: Mapping[str, Any], left_out: Iterable[str]) -> dict[str, Any]:
+    """Answer the arguments of a call that say something: without data, and without what is not given."""
+    hidden = set(left_out)
+    return {key: value for key, value in bound.items() if key not in hidden and value is not None and value != []}
+
+
+def features_of(data: Any, rows: Sequence[int], names: Sequence[str] | None = None) -> dict[str, list[Any]] | None:
+    """Answer the features of some rows, by name; None where there are too many, or they cannot be told."""
+    shape = getattr(data, "shape", None)
+    if shape is None or len(shape) != 2 or shape[1] > TABLE_FEATURES:
+        return None
+    part = pick(data, rows)
+    if hasattr(part, "columns"):
+        return {str(name): part[name].tolist() for name in part.columns}
+    if hasattr(part, "toarray"):
+        part = part.toarray()
+    return {(names[place] if names else f"f{place}"): part[:, place].tolist() for place in range(shape[1])}
+
+
+def pick(data: Any, rows: Sequence[int]) -> Any:
+    """Answer some rows of an array, a sparse matrix or a data frame."""
+    return data.iloc[list(rows)] if hasattr(data, "iloc") else data[list(rows)]
+
+
+def _may_log_tables() -> bool:
+    return patching.options.get("log_tables") is not False
+
+
+def _size(rows: int | None, columns: int | None) -> dict[str, int]:
+    return {
+        name: int(value) for name, value in (("rows", rows), ("columns", columns)) if value is not None and value >= 0
+    }
+
+
+def _plain(values: Any) -> list[Any]:
+    return values.tolist() if hasattr(values, "tolist") else list(values)
+
+
+def _log_loss(share: Sequence[float], label: Any) -> float | None:
+    if not isinstance(label, (int, float)) or label != label or not 0 <= int(label) < len(share):
+        return None
+    return -math.log(max(share[int(label)], 1e-15))
