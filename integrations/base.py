@@ -117,6 +117,7 @@ class Session:
         config: Mapping[str, Any] | None = None,
         *,
         nested: bool = True,
+        own: bool = False,
         resume: tuple[str, int | None] | None = None,
     ) -> tracker.Run | None:
         """Begin the training, or go on with it: find its run, or open one.
@@ -124,6 +125,8 @@ class Session:
         Args:
             config: Values by namespace: `{"args": {...}, "model": {...}}`.
             nested: Log also when another framework's training is going on around this one, or in a process above it.
+            own: Open a run also where the user has one: for one trial of many. That one is the current one again when
+                this one ends.
             resume: The run that a checkpoint belongs to, and the step it was written at: where a run has to be opened
                 it is that one, and its rows behind that step are hidden.
 
@@ -132,9 +135,9 @@ class Session:
         """
         if not nested and (training(self) is not None or tracker.is_worker()):
             return None
-        run = self.run or self._find()
+        run = self.run or (self._given if own else self._find())
         if run is None and tracker.rank() == 0:
-            run = self._attach() or self._open(resume)
+            run = (None if own else self._attach()) or self._open(resume)
         if tracker.rank() != 0 and not self._is_sampled:
             self._is_sampled = True
             tracker.sample_node(**{**self.arguments, "id": self.run_id})
@@ -318,7 +321,9 @@ class Session:
         if around is not None:
             return around.run
         run = tracker.run
-        if run is None or run.disabled or run.released:
+        if run is not None and run.disabled:  # so the user wants it; else each evaluation would open another
+            return run
+        if run is None or run.released:
             return None
         owner = _owned.get(run.id)
         if owner is not None and owner in _training and owner._thread != threading.get_ident():
@@ -479,6 +484,10 @@ def _resumed(resume: tuple[str, int | None], arguments: Mapping[str, Any]) -> tr
         if step is None:
             return tracker.init(id=run_id, resume="must", **rest)
         return tracker.init(resume_from=f"{run_id}?_step={step}", **rest)
+    except tracker.UsageError as error:
+        # On another machine: under its own id a server makes one run of both.
+        tracker.termwarn(f"the checkpoint belongs to run {run_id}, and what that has logged is not here ({error}).")
+        return tracker.init(id=run_id, resume="allow", **rest)
     except tracker.TrackerError as error:
         tracker.termwarn(f"the checkpoint belongs to run {run_id}, which cannot be gone on with ({error}).")
         return None

@@ -188,13 +188,35 @@ def test_a_training_that_goes_on_from_a_checkpoint_shows_no_step_twice(only_run:
     assert losses(only_run()) == [1.0, 2.0, 3.0, 4.0, 15.0, 16.0, 17.0, 18.0]
 
 
-def test_a_checkpoint_of_an_unknown_run_begins_a_new_one(only_run: OnlyRun, caplog: pytest.LogCaptureFixture) -> None:
+def test_a_checkpoint_of_a_run_that_is_not_here_goes_on_under_its_id(
+    only_run: OnlyRun, caplog: pytest.LogCaptureFixture
+) -> None:
+    """8.1 #10: on another machine, where a server makes one run of both."""
     session = Session("some")
-    session.begin(resume=("gone", 4))
+    session.begin(resume=("elsewhere", 4))
     session.end()
 
-    assert only_run().id != "gone"
-    assert "belongs to run gone" in caplog.text
+    assert only_run().id == "elsewhere"
+    assert "what that has logged is not here" in caplog.text
+
+
+def test_a_trial_has_a_run_beside_the_users(read: Read) -> None:
+    """8.1 #27: values of trials do not pile up in one run."""
+    with tracker.init() as run:
+        run.log({"loss": 0.0})
+        for loss in (1.0, 2.0):
+            trial = Session("some", group="search")
+            trial.begin(own=True)
+            trial.log({"loss": loss})
+            trial.end()
+            assert tracker.run is run
+        run.log({"loss": 3.0})
+
+    assert [(found.group, losses(found)) for found in read()] == [
+        (None, [0.0, 3.0]),
+        ("search", [1.0]),
+        ("search", [2.0]),
+    ]
 
 
 def test_a_checkpoint_may_be_rotated_away_at_once(tmp_path: Path, only_run: OnlyRun) -> None:
@@ -291,6 +313,16 @@ def test_a_disabled_run_costs_nothing(monkeypatch: pytest.MonkeyPatch, read: Rea
     session.log({"loss": 1.0})
     session.end()
     assert read() == []
+
+
+def test_a_run_that_the_user_has_disabled_is_not_passed_by(read: Read) -> None:
+    with tracker.init(mode="disabled"):
+        session = Session("some")
+        assert session.begin() is None
+        session.log({"loss": 1.0})
+        session.end()
+
+    assert (read(), tracker.run) == ([], None)
 
 
 def test_a_missing_framework_names_the_command() -> None:
