@@ -16,6 +16,10 @@ HOOKS = {
     "pytorch_lightning.trainer.connectors.logger_connector.logger_connector": "tracker.integrations.lightning:know_tracker",
     "pytorch_lightning.trainer.connectors.checkpoint_connector": "tracker.integrations.lightning:follow_checkpoints",
     "accelerate.tracking": "tracker.integrations.accelerate:_hook",
+    "transformers.integrations.integration_utils": "tracker.integrations.transformers:_name_reporter",
+    "transformers.trainer": "tracker.integrations.transformers:_follow_trainer",
+    "trl.trainer.base_trainer": "tracker.integrations.transformers:_follow_cards_of",
+    "sentence_transformers.base.trainer": "tracker.integrations.transformers:_follow_cards_of",
 }
 # ... and these are called only where autologging is asked for: nobody else pays for the import of our file.
 AUTOLOG = {
@@ -40,6 +44,7 @@ AUTOLOG = {
     "lightgbm.engine": "tracker.integrations.lightgbm:autolog",
     "lightgbm.sklearn": "tracker.integrations.lightgbm:autolog",
     "catboost.core": "tracker.integrations.catboost:autolog",
+    "transformers.integrations.integration_utils": "tracker.integrations.transformers:_autolog",
 }
 # Functions of ours that have asked since for a module of the tables.
 waiting = {}

@@ -159,4 +159,18 @@ INTEGRATIONS: tuple[Integration, ...] = (
         tier=2,
         autolog={"catboost.core": "autolog"},
     ),
+    Integration(
+        name="transformers",
+        classes=("TrackerCallback",),
+        versions=">=5.0",
+        distribution="transformers",
+        tier=1,
+        hooks={
+            "transformers.integrations.integration_utils": "_name_reporter",
+            "transformers.trainer": "_follow_trainer",
+            "trl.trainer.base_trainer": "_follow_cards_of",
+            "sentence_transformers.base.trainer": "_follow_cards_of",
+        },
+        autolog={"transformers.integrations.integration_utils": "_autolog"},
+    ),
 )
