@@ -26,6 +26,7 @@ AUTOLOG = {
     "accelerate.tracking": "tracker.integrations.accelerate:_hook",
     "fastai.learner": "tracker.integrations.fastai:_autolog",
     "gymnasium.wrappers.rendering": "tracker.integrations.gymnasium:_autolog",
+    "spacy.training.loop": "tracker.integrations.spacy:_autolog",
     "stable_baselines3.common.base_class": "tracker.integrations.stable_baselines3:_autolog",
     "torch.optim.optimizer": "tracker.integrations.torch:_autolog",
     "torch.amp.grad_scaler": "tracker.integrations.torch:_autolog_scaler",

@@ -57,6 +57,14 @@ INTEGRATIONS: tuple[Integration, ...] = (
         tier=2,
     ),
     Integration(
+        name="spacy",
+        classes=("tracker_logger",),
+        versions=">=3.5",
+        distribution="spacy",
+        tier=2,
+        autolog={"spacy.training.loop": "_autolog"},
+    ),
+    Integration(
         name="stable_baselines3",
         classes=("TrackerCallback",),
         versions=">=2.4",
