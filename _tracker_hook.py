@@ -23,6 +23,7 @@ HOOKS = {
 }
 # ... and these are called only where autologging is asked for: nobody else pays for the import of our file.
 AUTOLOG = {
+    "diffusers.pipelines.pipeline_utils": "tracker.integrations.diffusers:_autolog",
     "accelerate.tracking": "tracker.integrations.accelerate:_hook",
     "fastai.learner": "tracker.integrations.fastai:_autolog",
     "gymnasium.wrappers.rendering": "tracker.integrations.gymnasium:_autolog",

@@ -181,4 +181,12 @@ INTEGRATIONS: tuple[Integration, ...] = (
         },
         autolog={"transformers.integrations.integration_utils": "_autolog"},
     ),
+    Integration(
+        name="diffusers",
+        classes=(),
+        versions=">=0.27",
+        distribution="diffusers",
+        tier=2,
+        autolog={"diffusers.pipelines.pipeline_utils": "_autolog"},
+    ),
 )

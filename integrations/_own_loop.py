@@ -14,7 +14,7 @@ import tracker
 from .base import Session, training
 
 # Those whose loop is the user's own as well: what happens inside is logged with them, not passed over.
-OPEN = ("accelerate", "torch")
+OPEN = ("accelerate", "diffusers", "torch")
 
 _sessions: list[Session] = []  # the loop that goes on, if one does
 
@@ -57,3 +57,8 @@ def release() -> None:
     """Nothing of the loop is there any more, for now. What comes next says whether it goes on."""
     for session in _sessions:
         session.pause(wait=False)
+
+
+def is_going_on() -> bool:
+    """Answer whether a training goes on around the caller."""
+    return training() is not None
