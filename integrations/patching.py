@@ -94,7 +94,7 @@ def wrap(owner: Any, name: str, around: Callable[..., Any], framework: str, *, a
     if original is None and isinstance(owner, type):
         original = getattr(owner, name, None)  # inherited
     known = next((patch for patch in _patches if patch.owner is owner and patch.name == name), None)
-    if original is None or (known is not None and not _is_new(owner, original)):
+    if original is None or (known is not None and not _is_gone(known, original)):
         return
     if known is not None:
         _patches.remove(known)
@@ -113,9 +113,14 @@ def wrap(owner: Any, name: str, around: Callable[..., Any], framework: str, *, a
     _patches.append(Patch(owner, name, framework, put, original))
 
 
-def _is_new(owner: Any, function: Any) -> bool:
-    """Answer whether a module was loaded again since, and has a new function in the place of the patched one."""
-    is_own = isinstance(owner, ModuleType) and getattr(function, "__globals__", None) is vars(owner)
+def _is_gone(patch: Patch, function: Any) -> bool:
+    """Answer whether our function stands there no more: somebody has put back what was, or the module was loaded anew."""
+    beneath = patch.original
+    while beneath is not None:  # another tracker has taken its own away, and with it what stood on top
+        if function is beneath:
+            return True
+        beneath = getattr(beneath, "__wrapped__", None)
+    is_own = isinstance(patch.owner, ModuleType) and getattr(function, "__globals__", None) is vars(patch.owner)
     return is_own and not hasattr(function, "__wrapped__")
 
 
