@@ -9,6 +9,7 @@ Nothing here raises into a training, except under `TRACKER_STRICT=1`; and nothin
 from __future__ import annotations
 
 import contextlib
+import functools
 import importlib
 import os
 import secrets
@@ -358,6 +359,7 @@ class Session:
             end_with_worker(run)
         if not run.disabled:
             _owned[run.id] = self
+            run.on_finish(functools.partial(_owned.pop, run.id, None))  # a program may have thousands
             self._went_on = {"id": run.id, "project": run.project, "entity": run.entity, "resume": "allow"}
             self._is_reserved = False
         return run

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import copy
+import gc
 import pickle
 import threading
+import weakref
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -437,3 +439,19 @@ def test_on_other_ranks_there_is_nothing_to_watch(monkeypatch: pytest.MonkeyPatc
     session.unwatch(model)
 
     assert session.run is None
+
+
+def test_runs_that_have_ended_are_not_held(read: Read) -> None:
+    """A program that trains thousands of small models does not keep what each has used."""
+    ended = []
+    for _ in range(3):
+        session = Session("some")
+        ended.append(weakref.ref(session.begin()))  # type: ignore[arg-type]
+        session.pause()
+    del session
+    tracker.finish()
+    gc.collect()
+
+    assert len(read()) == 3
+    assert base._owned == {}
+    assert [run() for run in ended] == [None, None, None]
