@@ -19,6 +19,7 @@ from typing import Any
 
 import tracker
 
+from . import _sklearn_facts as facts
 from . import _sklearn_fit as fits
 from . import _sklearn_search as search
 from . import patching
@@ -26,9 +27,16 @@ from .base import Session, training
 
 FRAMEWORK = "sklearn"
 MAX_PREDICTIONS = 64  # remembered, the latest ones
+MAX_CURVE_POINTS = 1000
 _FITS = ("fit", "fit_predict", "fit_transform", "partial_fit")
 _PREDICTIONS = ("predict", "predict_proba", "predict_log_proba", "decision_function")
 _METRIC_ENDS = ("_score", "_error", "_loss", "_deviance", "_coefficient", "matthews_corrcoef")
+# What answers curves: the names of the first two parts, which of them lie along x and y, and a title.
+_CURVES = {
+    "roc_curve": (("fpr", "tpr"), ("fpr", "tpr"), "ROC curve"),
+    "det_curve": (("fpr", "fnr"), ("fpr", "fnr"), "Detection error tradeoff"),
+    "precision_recall_curve": (("precision", "recall"), ("recall", "precision"), "Precision and recall"),
+}
 _NO_METRICS = ("permutation_test_score",)
 _NOBODY: Any = object()
 
@@ -61,13 +69,14 @@ def patch_base(base: ModuleType) -> None:
 
 
 def patch_metrics(metrics: ModuleType) -> None:
-    """Watch the functions of `sklearn.metrics` that answer one number, and the confusion matrix.
+    """Watch the functions of `sklearn.metrics` that answer one number, the confusion matrix, and curves.
 
     Ours take the name that they are imported by, `sklearn.metrics.accuracy_score`, so that both they and the
     originals, which have another, can be pickled to workers.
     """
     for name in getattr(metrics, "__all__", ()):
-        if name == "confusion_matrix" or (name.endswith(_METRIC_ENDS) and name not in _NO_METRICS):
+        is_number = name.endswith(_METRIC_ENDS) and name not in _NO_METRICS
+        if is_number or name in _CURVES or name == "confusion_matrix":
             patching.wrap(metrics, name, functools.partial(_around_metric, name), FRAMEWORK)
             ours = getattr(metrics, name)
             if hasattr(ours, "__wrapped__"):
@@ -240,8 +249,6 @@ def _note_transformer(estimator: Any) -> None:
     run = tracker.run
     if run is None or run.released or run.disabled or training() is not None or tracker.rank() != 0:
         return
-    from . import _sklearn_facts as facts
-
     known = run.config.get("preprocessing")
     ours = {type(estimator).__name__: facts.parameters(estimator)}
     run.config.update({"preprocessing": {**(known or {}), **ours}}, allow_val_change=True)
@@ -324,9 +331,20 @@ def _log_metric(name: str, answer: Any, args: tuple[Any, ...], kwargs: dict[str,
         truth = args[0] if args else kwargs.get("y_true")
         guesses = args[1] if len(args) > 1 else kwargs.get("y_pred")
         fit.log({where + name: tracker.plot.confusion_matrix(y_true=truth, preds=guesses, title="Confusion matrix")})
+    elif name in _CURVES:
+        fit.log({where + name: _curve(answer, *_CURVES[name])})
     elif _is_number(answer):
         part = f"_{average}" if isinstance(average, str) and average != "binary" else ""
         fit.log({f"{where}{name}{part}": float(answer)})
+
+
+def _curve(answer: Any, names: tuple[str, str], along: tuple[str, str], title: str) -> Any:
+    """Answer a line through the first two of what a function has answered, with at most as many points as screens have."""
+    table = tracker.Table(columns=list(names), dtype=[float, float])
+    parts = [facts.thinned([float(value) for value in part], MAX_CURVE_POINTS) for part in answer[:2]]
+    for row in zip(*parts, strict=True):
+        table.add_data(*row)
+    return tracker.plot.line(table, *along, title=title)
 
 
 def _prediction(value: Any) -> tuple[fits.Fit, str] | None:

@@ -220,13 +220,12 @@ def curves(estimator: Any) -> dict[str, list[float]]:
     return {name: thinned(values) for name, values in found.items()}
 
 
-def thinned(values: list[float]) -> list[float]:
-    """Answer a curve of at most `MAX_CURVE_ROWS` values, the first and the last among them."""
+def thinned(values: list[float], limit: int = MAX_CURVE_ROWS) -> list[float]:
+    """Answer a curve of at most so many values, the first and the last among them."""
     count = len(values)
-    if count <= MAX_CURVE_ROWS:
+    if count <= limit:
         return values
-    last = MAX_CURVE_ROWS - 1
-    return [values[place * (count - 1) // last] for place in range(MAX_CURVE_ROWS)]
+    return [values[place * (count - 1) // (limit - 1)] for place in range(limit)]
 
 
 def importances(estimator: Any, names: Sequence[Any] | None = None) -> tuple[str, list[tuple[str, float]]] | None:

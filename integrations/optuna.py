@@ -30,6 +30,8 @@ _YES = ("1", "true", "yes", "on")
 # study -> the callback that autologging has made for it
 _by_study: weakref.WeakKeyDictionary[Any, TrackerCallback] = weakref.WeakKeyDictionary()
 
+_reporting: dict[int, tuple[_Trial, str]] = {}  # by the id of Optuna's trial, while its objective works
+
 
 class TrackerCallback:
     """Log a study: `study.optimize(objective, callbacks=[TrackerCallback()])`.
@@ -394,6 +396,7 @@ def _patch(study: ModuleType) -> None:
     # the callback is there. And always, as far as patching is concerned: a callback of the user's is told, too.
     patching.wrap(study, "_optimize", _around_optimize, FRAMEWORK, always=True)
     patching.wrap(study.Study, "tell", _around_tell, FRAMEWORK)
+    patching.wrap(require("optuna.trial").Trial, "report", _around_report, FRAMEWORK, always=True)
 
 
 def _around_optimize(original: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
@@ -430,21 +433,20 @@ def _made_for(study: Any) -> TrackerCallback:
 @contextmanager
 def _reports_to(session: _Trial, trial: Any, metric_name: str | Sequence[str]) -> Iterator[None]:
     """Log what the objective reports for the pruner as it reports it."""
-    report = trial.report
     name = metric_name if isinstance(metric_name, str) else "value"
-
-    @functools.wraps(report)
-    def ours(value: Any, step: Any) -> Any:
-        answer = report(value, step)
-        if session.opened is not None:
-            session.log({f"intermediate/{name}": float(value)}, step=step)
-        return answer
-
-    trial.report = ours
+    _reporting[id(trial)] = (session, f"intermediate/{name}")
     try:
         yield
     finally:
-        vars(trial).pop("report", None)
+        _reporting.pop(id(trial), None)
+
+
+def _around_report(original: Callable[..., Any], trial: Any, value: Any, step: Any) -> Any:
+    answer = original(trial, value, step)
+    session, name = _reporting.get(id(trial), (None, ""))
+    if session is not None and session.opened is not None:
+        session.log({name: float(value)}, step=step)
+    return answer
 
 
 def _are_good(values: Sequence[Any], count: int) -> bool:

@@ -277,6 +277,8 @@ def test_metrics_of_predictions_go_to_the_run_of_their_model(data: Data, read: R
     metrics.confusion_matrix(truth, guesses)
     metrics.accuracy_score(y, strong.predict(x))
     metrics.accuracy_score([0, 1], [0, 0])  # of nobody's
+    rates = metrics.roc_curve(truth, strong.decision_function(held_out))
+    metrics.precision_recall_curve(truth, strong.predict_proba(held_out)[:, 1])
     tracker.finish()
     first, second = read()
 
@@ -285,6 +287,8 @@ def test_metrics_of_predictions_go_to_the_run_of_their_model(data: Data, read: R
     assert sum(row["nPredictions"] for row in first.table("test/confusion_matrix").rows()) == 40
     assert values(second, "test/roc_auc_score") == [area]
     assert len(values(second, "train/accuracy_score")) == 1
+    assert [row["tpr"] for row in second.table("test/roc_curve").rows()] == pytest.approx(rates[1])
+    assert second.table("test/precision_recall_curve").columns == ["precision", "recall"]
 
 
 def test_no_data_are_gone_over_again_unless_asked_for(
