@@ -199,7 +199,7 @@ def _has_run(name, module):
 def _call(target, module, wish=None):
     whose = _whose()
     if whose:  # a user's own tracker.py is no fault; only who has asked for us needs to know
-        if wish and _wish():
+        if wish and _wish() and _is_first():
             _say_once(f"{wish} has no effect here: `import tracker` finds {whose}, which is not this package.")
         return
     try:

@@ -105,6 +105,29 @@ if __name__ == "__main__":
     assert set(only_run().summary) == {"loss", "pid"}
 
 
+def test_workers_of_joblib_log_nothing_of_their_own(train, only_run) -> None:
+    """8.5: spurious runs of a search's inner fits."""
+    pytest.importorskip("joblib")
+    train(f"""
+import joblib
+
+def work():  # these processes do not run the script's first lines
+    exec({HEAD!r} + "hook.autolog_loaded()", globals())
+    assert hasattr(somelearn.score, "__wrapped__")
+    return os.getpid(), somelearn.score()
+
+def search():
+    found = joblib.Parallel(n_jobs=2)(joblib.delayed(work)() for _ in range(4))
+    assert os.getpid() not in [pid for pid, _ in found]
+    return [score for _, score in found]
+
+if __name__ == "__main__":
+    assert somelearn.train(search) == [1.0] * 4
+""")
+
+    assert set(only_run().summary) == {"loss", "pid"}
+
+
 def test_children_that_train_after_the_training_have_runs_of_their_own(train, read) -> None:
     train("""
 def child():
