@@ -34,7 +34,6 @@ def home(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPat
         "TRACKER_DIR": home / "runs",
         "TRACKER_CACHE_DIR": home / "cache",
         "TRACKER_CONFIG_DIR": home / "config",
-        "TRACKER_ARTIFACT_DIR": home / "artifacts",
         "XDG_DATA_HOME": home / "data",
         "XDG_CACHE_HOME": home / "cache",
         "XDG_CONFIG_HOME": home / "config",

@@ -26,6 +26,7 @@ LIMIT_SECONDS = 300
 def runs(home: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
     """The folder that a test's runs are kept in; whatever it leaves open is ended, and faults of ours are raised."""
     monkeypatch.setenv("TRACKER_STRICT", "1")
+    monkeypatch.setenv("TRACKER_ARTIFACT_DIR", str(home / "artifacts"))
     monkeypatch.setenv("TRACKER_CONSOLE", "off")
     monkeypatch.setenv("TRACKER_SILENT", "1")
     yield home / "runs"
