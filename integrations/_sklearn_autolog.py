@@ -72,15 +72,35 @@ def patch_metrics(metrics: ModuleType) -> None:
     """Watch the functions of `sklearn.metrics` that answer one number, the confusion matrix, and curves.
 
     Ours take the name that they are imported by, `sklearn.metrics.accuracy_score`, so that both they and the
-    originals, which have another, can be pickled to workers.
+    originals, which have another, can be pickled to workers. What the script itself has imported by name before is
+    replaced there.
     """
+    pairs: dict[int, Any] = {}  # by the id of the original
     for name in getattr(metrics, "__all__", ()):
         is_number = name.endswith(_METRIC_ENDS) and name not in _NO_METRICS
         if is_number or name in _CURVES or name == "confusion_matrix":
             patching.wrap(metrics, name, functools.partial(_around_metric, name), FRAMEWORK)
             ours = getattr(metrics, name)
-            if hasattr(ours, "__wrapped__"):
+            if getattr(ours, "__tracker_framework__", None) == FRAMEWORK:
                 ours.__module__ = metrics.__name__
+                pairs[id(ours.__wrapped__)] = ours
+    script = sys.modules.get("__main__")
+    if script is not None and pairs:
+        patching.add(FRAMEWORK, "metrics that the script had imported", lambda: _bind(script, pairs))
+
+
+def _bind(module: ModuleType, pairs: dict[int, Any]) -> Callable[[], object]:
+    """Let names of a module that stand for originals stand for ours, and answer what takes that back."""
+    names = {name: (value, pairs[id(value)]) for name, value in vars(module).items() if id(value) in pairs}
+    for name, (_, ours) in names.items():
+        setattr(module, name, ours)
+
+    def undo() -> None:
+        for name, (original, ours) in names.items():
+            if vars(module).get(name) is ours:
+                setattr(module, name, original)
+
+    return undo
 
 
 def _subclasses(kind: Any) -> Iterator[type]:
