@@ -37,8 +37,16 @@ class Finding(NamedTuple):
 
 
 @click.command()
+@click.option(
+    "--framework",
+    "-f",
+    "looked_into",
+    multiple=True,
+    metavar="NAME",
+    help="Import it in a new process, and list what of it is patched; may be repeated.",
+)
 @click.option("--json", "as_json", is_flag=True, help="Print JSON.")
-def doctor(as_json: bool) -> None:
+def doctor(looked_into: tuple[str, ...], as_json: bool) -> None:
     """Check that tracker can work here, and say how to mend what cannot.
 
     Looks at the versions, the settings, the folder of runs and its disk, the index, the server if one is configured,
@@ -48,8 +56,9 @@ def doctor(as_json: bool) -> None:
     Examples:
       tracker doctor
       tracker doctor --json
+      TRACKER_AUTOLOG=1 tracker doctor --framework sklearn
     """
-    findings = list(checks())
+    findings = [*checks(), *(found for name in looked_into for found in _patches(name))]
     if as_json:
         output.print_json([finding._asdict() for finding in findings])
     else:
@@ -256,6 +265,50 @@ def _frameworks(name: str, hook: Any) -> Iterator[Finding]:
             ways.append(f"does not log by itself: TRACKER_AUTOLOG {reason}")
         text = f"{one.name} {there} {', and '.join(ways) or 'logs where its callback is given'}."
         yield Finding(name, "ok", text)
+
+
+_LOOK = """
+import importlib, sys
+for name in sys.argv[1:]:
+    try:
+        importlib.import_module(name)
+    except ImportError as error:
+        sys.stderr.write(f"{name}: {error}\\n")
+patching = sys.modules.get("tracker.integrations.patching")
+for patch in patching.patched() if patching else ():
+    print(patch)
+"""
+
+
+def _patches(framework: str) -> Iterator[Finding]:
+    """Import a framework in a new process, as a script would, and say what of it is patched then."""
+    import subprocess
+
+    from ..start_up import hook
+
+    found: Any = hook()
+    name = framework if found is None else found.canonical(framework)
+    tables = () if found is None else (found.HOOKS, found.AUTOLOG)
+    modules = [module for table in tables for module, target in table.items() if f".integrations.{name}:" in target]
+    if not modules:
+        known = sorted({target.partition(":")[0].rpartition(".")[2] for table in tables for target in table.values()})
+        raise click.UsageError(f"--framework is {framework!r}; there is: {', '.join(known)}.")
+    command = [sys.executable, "-c", _LOOK, *dict.fromkeys(modules)]
+    done = subprocess.run(command, capture_output=True, text=True)
+    for line in done.stderr.splitlines():
+        if line.startswith("tracker: "):
+            yield Finding("patches", "problem", line.removeprefix("tracker: "))
+    if done.returncode:
+        last = (done.stderr.splitlines() or [f"exit code {done.returncode}"])[-1]
+        yield Finding("patches", "problem", f"{name} could not be imported ({last}).")
+    elif lines := done.stdout.splitlines():
+        yield Finding("patches", "ok", f"of {name}: {', '.join(lines)}.")
+    elif not found.is_listed(name) and os.environ.get("TRACKER_AUTOLOG", "") in ("", "0"):
+        yield Finding("patches", "note", f"nothing of {name} is patched: autologging is off.", "Set TRACKER_AUTOLOG=1.")
+    else:
+        missing = [line for line in done.stderr.splitlines() if line.partition(":")[0] in modules]
+        why = f" ({'; '.join(missing)})" if missing else ""
+        yield Finding("patches", "note", f"nothing of {name} is patched{why}.")
 
 
 def fits(version: str, wanted: str) -> bool:

@@ -273,6 +273,21 @@ def test_doctor_tells_of_installed_frameworks(home: Path, tmp_path: Path) -> Non
             assert any(text.startswith(f"{one.name} ") for _, text in found)
 
 
+def test_doctor_lists_what_is_patched(home: Path, tmp_path: Path, call: Tracker) -> None:
+    """In a new process: nothing that runs here says what a script would have."""
+    pytest.importorskip("sklearn")
+    for wish, level, text in (("1", "ok", "of sklearn: sklearn."), ("0", "note", "nothing of sklearn is patched: ")):
+        done = subprocess.run(
+            [sys.executable, "-m", "tracker.core.cli", "doctor", "-f", "scikit-learn", "--json"],
+            cwd=tmp_path, env={**os.environ, "TRACKER_AUTOLOG": wish}, capture_output=True, text=True,
+        )  # fmt: skip
+        (found,) = [one for one in json.loads(done.stdout) if one["name"] == "patches"]
+        assert (found["level"], found["text"][: len(text)]) == (level, text)
+
+    code, _, err = call("doctor", "--framework", "farm")
+    assert (code, "--framework is 'farm'; there is: " in err) == (2, True)
+
+
 @pytest.mark.parametrize(("version", "wanted", "expected"), [
     ("5.23.0", ">=4.40,<6", True), ("6.0", ">=4.40,<6", False), ("4.39.9", ">=4.40", False), ("2.13.0+cpu", ">=2.13", True),
     ("3", "==3.0", True), ("1.0rc1", "!=1.0", False), ("1.2", "", True),
