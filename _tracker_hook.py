@@ -47,6 +47,7 @@ AUTOLOG = {
     "lightgbm.sklearn": "tracker.integrations.lightgbm:autolog",
     "catboost.core": "tracker.integrations.catboost:autolog",
     "transformers.integrations.integration_utils": "tracker.integrations.transformers:_autolog",
+    "ultralytics.utils.callbacks": "tracker.integrations.ultralytics:_autolog",
 }
 # Functions of ours that have asked since for a module of the tables.
 waiting = {}

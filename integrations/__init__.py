@@ -144,6 +144,14 @@ INTEGRATIONS: tuple[Integration, ...] = (
         autolog={"accelerate.tracking": "_hook"},
     ),
     Integration(
+        name="ultralytics",
+        classes=("TrackerCallback", "add_tracker_callback"),
+        versions=">=8.3",
+        distribution="ultralytics",
+        tier=2,
+        autolog={"ultralytics.utils.callbacks": "_autolog"},
+    ),
+    Integration(
         name="xgboost",
         classes=("TrackerCallback",),
         versions=">=2.0",

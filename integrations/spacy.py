@@ -5,7 +5,7 @@
 import sys
 from collections.abc import Callable, Iterator, Mapping
 from types import ModuleType
-from typing import IO, Any, List, Optional  # noqa: UP035 - the oldest Python's own words would do, spaCy's checks want these
+from typing import IO, Any
 
 import tracker
 
@@ -16,14 +16,14 @@ _NAME = "spacy"
 
 
 def tracker_logger(
-    project: Optional[str] = None,  # noqa: UP045
-    run_name: Optional[str] = None,  # noqa: UP045
-    entity: Optional[str] = None,  # noqa: UP045
-    group: Optional[str] = None,  # noqa: UP045
-    tags: Optional[List[str]] = None,  # noqa: UP006, UP045
-    remove_config_values: List[str] = [],  # noqa: B006, UP006 - spaCy takes its default for the kind
-    log_model: Optional[str] = None,  # noqa: UP045
-    progress_bar: Optional[str] = None,  # noqa: UP045
+    project: str | None = None,
+    run_name: str | None = None,
+    entity: str | None = None,
+    group: str | None = None,
+    tags: list[str] | None = None,
+    remove_config_values: list[str] = [],  # noqa: B006 - spaCy looks at the default's kind
+    log_model: str | None = None,
+    progress_bar: str | None = None,
     console_output: bool = True,
 ) -> Callable[..., tuple[Callable[[Any], None], Callable[[], None]]]:
     """Answer a logger for a training's config; the console's table is printed too.
@@ -56,7 +56,7 @@ def tracker_logger(
         )
         earlier = sys.exc_info()[1]
 
-        def log_step(info: Optional[Mapping[str, Any]]) -> None:  # noqa: UP045
+        def log_step(info: Mapping[str, Any] | None) -> None:
             print_step(info)
             if info is not None:
                 training.take(info)
@@ -75,13 +75,13 @@ def tracker_logger(
 class _Training:
     """One training's way into a run."""
 
-    def __init__(self, nlp: Any, removed: List[str], log_model: Optional[str], arguments: dict[str, Any]) -> None:  # noqa: UP006, UP045
+    def __init__(self, nlp: Any, removed: list[str], log_model: str | None, arguments: dict[str, Any]) -> None:
         self._session = Session(_NAME, **arguments)
         self._log_model = log_model
         self._begin(nlp, removed)
 
     @tracker.guarded
-    def _begin(self, nlp: Any, removed: List[str]) -> None:  # noqa: UP006
+    def _begin(self, nlp: Any, removed: list[str]) -> None:
         config = {str(section): dict(values) for section, values in nlp.config.interpolate().items()}
         for name in removed:
             _remove(config, name.split("."))
@@ -105,7 +105,7 @@ class _Training:
             )
 
     @tracker.guarded
-    def end(self, error: Optional[BaseException]) -> None:  # noqa: UP045
+    def end(self, error: BaseException | None) -> None:
         """End the training as it has ended."""
         if error is None:
             self._session.pause()
@@ -113,7 +113,7 @@ class _Training:
             self._session.fail(error)
 
 
-def _remove(config: dict[str, Any], path: List[str]) -> None:  # noqa: UP006
+def _remove(config: dict[str, Any], path: list[str]) -> None:
     *sections, last = path
     place: Any = config
     for section in sections:
@@ -138,7 +138,7 @@ def _logging_steps(original: Callable[..., Any], nlp: Any, *args: Any, **kwargs:
 
 
 def _logged(steps: Iterator[Any], training: _Training) -> Iterator[Any]:
-    error: Optional[BaseException] = None  # noqa: UP045
+    error: BaseException | None = None
     try:
         for step in steps:
             yield step

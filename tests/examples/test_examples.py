@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import functools
 import subprocess
 import sys
 from importlib.util import find_spec
@@ -26,8 +27,19 @@ def _imported(example: Path) -> set[str]:
     return names
 
 
+@functools.cache
+def _is_usable(name: str) -> bool:
+    """Ultralytics needs torchvision, whose wheels load only beside the torch that they were built for."""
+    if find_spec(name) is None:
+        return False
+    return (
+        name != "ultralytics"
+        or not subprocess.run([sys.executable, "-c", "import torchvision"], stderr=subprocess.DEVNULL).returncode
+    )
+
+
 def _runnable(example: Path) -> object:
-    missing = sorted(name for name in _imported(example) if find_spec(name) is None)
+    missing = sorted(name for name in _imported(example) if not _is_usable(name))
     mark = pytest.mark.skipif(bool(missing), reason=f"not installed: {', '.join(missing)}")
     return pytest.param(example, id=example.stem, marks=mark)
 
