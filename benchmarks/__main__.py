@@ -21,6 +21,7 @@ SUBJECTS = (
     "throughput",
     "step_overhead",
     "watch",
+    "xgboost_rounds",
     "import_init",
     "capture_cost",
     "console",

@@ -72,6 +72,7 @@ class Fit:
         self.is_asked_for = is_asked_for
         self.prefix = ""
         self.last_round = 0
+        self.log_row: Callable[..., None] = _log_nothing  # of the run, bound once: a round may take microseconds
         self.known_data: list[tuple[str, Callable[[], Any]]] = []  # name, weak reference
         self._defined: set[str] = set()
 
@@ -98,6 +99,7 @@ class Fit:
         if run is None:
             return False
         self.prefix = self._choose_prefix(run, goes_on)
+        self.log_row = run.log
         if params:
             self.configure("params", {key: value for key, value in params.items() if value is not None})
         if arguments:
@@ -124,9 +126,8 @@ class Fit:
     def log(self, values: Mapping[str, Any], at: int) -> None:
         """Log the values of a round, by their whole names."""
         self.last_round = at
-        run = self.session.run
-        if values and run is not None:
-            run.log(values, at)
+        if values:
+            self.log_row(values, at)
 
     @tracker.guarded
     def define(self, name: str, maximize: bool | None) -> None:
@@ -386,6 +387,10 @@ def features_of(data: Any, rows: Sequence[int], names: Sequence[str] | None = No
 def pick(data: Any, rows: Sequence[int]) -> Any:
     """Answer some rows of an array, a sparse matrix or a data frame."""
     return data.iloc[list(rows)] if hasattr(data, "iloc") else data[list(rows)]
+
+
+def _log_nothing(_values: Mapping[str, Any], _step: int) -> None:
+    return
 
 
 def _may_log_tables() -> bool:

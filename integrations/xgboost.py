@@ -172,6 +172,7 @@ class _Training:
         self._rounds = 0  # that were logged
         self._columns: list[tuple[str, str, Sequence[Any]]] = []  # name, that of the deviation, values
         self._is_distributed = False
+        self._is_logged = False
 
     @tracker.guarded
     def begin(self, model: Any) -> None:
@@ -193,6 +194,7 @@ class _Training:
             arguments["estimator"] = type(fit_call.args[0]).__name__
         if not self.fit.begin(dict(params or {}), arguments, goes_on=self._offset > 0):
             return
+        self._is_logged = True
         if call is not None:
             call.training = self
         if fit_call is not None:
@@ -216,7 +218,7 @@ class _Training:
 
     @tracker.guarded
     def log_round(self, history: Mapping[str, Mapping[str, Sequence[Any]]]) -> None:
-        if not self.fit.is_open:
+        if not self._is_logged:
             return
         if len(self._columns) != sum(map(len, history.values())):
             # XGBoost adds to the same lists in every round.
