@@ -33,7 +33,7 @@ def main() -> None:
     api = tracker.Api()
     for row in api.run(run.path).table("trials").sort("loss").rows(3):
         print(row["trial"], row["state"], row["params/rate"], row["loss"])
-    pruned = api.runs(run.project, {"group": run.id, "tags": "pruned"})
+    pruned = api.runs(run.project, {"group": run.group, "tags": "pruned"})
     print(len(pruned), "of 12 were pruned")
 
 

@@ -39,7 +39,7 @@ def parted(runs: list[ReadRun]) -> tuple[ReadRun, list[ReadRun]]:
     """Tell the study from its trials."""
     (parent,) = [run for run in runs if run.job_type == "study"]
     trials = [run for run in runs if run.job_type == "trial"]
-    return parent, sorted(trials, key=lambda run: run.config["trial"])
+    return parent, sorted(trials, key=lambda run: run.config["trial"]["number"])
 
 
 def test_a_study_is_one_run_with_a_row_and_a_table_of_its_trials(only_run: OnlyRun) -> None:
@@ -50,7 +50,7 @@ def test_a_study_is_one_run_with_a_row_and_a_table_of_its_trials(only_run: OnlyR
     run = only_run()
     rows = run.table("trials").rows()
 
-    assert (run.project, run.state, run.job_type) == ("p", "finished", "study")
+    assert (run.project, run.state, run.job_type, run.group) == ("p", "finished", "study", "parabola")
     assert run.config["study"] == {
         "name": "parabola",
         "directions": ["minimize"],
@@ -84,11 +84,12 @@ def test_each_trial_can_have_a_run_of_its_own(n_jobs: int, read: Read) -> None:
     tracker.finish()
     parent, trials = parted(read())
 
-    assert [run.config["trial"] for run in trials] == [0, 1, 2, 3]
+    assert [run.config["trial"]["number"] for run in trials] == [0, 1, 2, 3]
     assert [values(run, "number") for run in trials] == [[number] * 3 for number in range(4)]
     assert [run.summary["loss"] for run in trials] == [trial.value for trial in study.trials]
-    assert [run.config["params"]["x"] for run in trials] == [trial.params["x"] for trial in study.trials]
-    assert {run.group for run in trials} == {parent.id}
+    assert [run.config["trial"]["params"]["x"] for run in trials] == [trial.params["x"] for trial in study.trials]
+    assert {run.group for run in trials} == {parent.group}
+    assert parent.group is not None
     assert {run.state for run in (parent, *trials)} == {"finished"}
     assert "number" not in parent.summary
     assert sorted(values(parent, "trial")) == [0, 1, 2, 3]
@@ -169,7 +170,7 @@ def test_what_is_trained_in_a_trial_has_a_run_in_the_studys_group(read: Read) ->
 
     def training(trial: optuna.Trial) -> float:
         session = Session("some")  # what any framework's integration does
-        session.begin({"args": {"lr": trial.suggest_float("lr", 0, 1)}})
+        session.begin({"args": {"lr": trial.suggest_float("lr", 0, 1)}, "params": {"depth": 3}})
         for step in range(3):
             session.log({"loss": 1.0 / (step + 1)}, step=step)
         session.pause()
@@ -181,7 +182,8 @@ def test_what_is_trained_in_a_trial_has_a_run_in_the_studys_group(read: Read) ->
 
     assert [values(run, "loss") for run in trials] == [[1.0, 0.5, 1 / 3]] * 2
     assert [run.config["args"]["lr"] for run in trials] == values(parent, "params/lr")
-    assert {run.group for run in trials} == {parent.id}
+    assert {run.group for run in trials} == {parent.group}
+    assert parent.group is not None
     assert "loss" not in parent.summary
 
 
