@@ -22,6 +22,7 @@ SUBJECTS = (
     "step_overhead",
     "watch",
     "xgboost_rounds",
+    "hf_trainer",
     "import_init",
     "capture_cost",
     "console",

@@ -48,6 +48,10 @@ class Follower(Protocol):
         """It has ended."""
         ...
 
+    def evaluated(self) -> None:
+        """A call of `evaluate` or `predict` is over."""
+        ...
+
     def search(self, name: str | None) -> None:
         """A hyperparameter search begins; None: it is over."""
         ...
@@ -105,6 +109,11 @@ def follow(module: ModuleType, kind: type) -> None:
     def followers(trainer: Any) -> list[Follower]:
         return _followers(trainer, kind)
 
+    def over(trainer: Any) -> None:
+        if not any(entry.trainer is trainer for entry in entries()):
+            for follower in followers(trainer):
+                follower.evaluated()
+
     def train(original: Callable[..., Any], trainer: Any, *args: Any, **kwargs: Any) -> Any:
         if not followers(trainer):
             return original(trainer, *args, **kwargs)
@@ -119,14 +128,20 @@ def follow(module: ModuleType, kind: type) -> None:
     def evaluate(original: Callable[..., Any], trainer: Any, *args: Any, **kwargs: Any) -> Any:
         if not followers(trainer):
             return original(trainer, *args, **kwargs)
-        with _within(Entry(trainer, prefix=_prefix(args, kwargs, "eval"))):
-            return original(trainer, *args, **kwargs)
+        try:
+            with _within(Entry(trainer, prefix=_prefix(args, kwargs, "eval"))):
+                return original(trainer, *args, **kwargs)
+        finally:
+            over(trainer)
 
     def predict(original: Callable[..., Any], trainer: Any, *args: Any, **kwargs: Any) -> Any:
         if not followers(trainer):
             return original(trainer, *args, **kwargs)
-        with _within(Entry(trainer, prefix=_prefix(args, kwargs, "test"))):
-            return original(trainer, *args, **kwargs)
+        try:
+            with _within(Entry(trainer, prefix=_prefix(args, kwargs, "test"))):
+                return original(trainer, *args, **kwargs)
+        finally:
+            over(trainer)
 
     def evaluation_loop(original: Callable[..., Any], trainer: Any, dataloader: Any, *args: Any, **kwargs: Any) -> Any:
         entry = next((one for one in reversed(entries()) if one.trainer is trainer), None)

@@ -116,22 +116,23 @@ class Callback:
             state.stateful_callbacks.setdefault(type(self).__name__, self.state())
         if self.is_spare:
             return
-        entry = entry_of(self)
-        is_retry = self._renew(state, entry)
-        self._join(args, state, kwargs, entry, origin=_origin_in(state, type(self).__name__), is_retry=is_retry)
+        entry, origin = entry_of(self), _origin_in(state, type(self).__name__)
+        is_retry = self._renew(state, entry, origin)
+        self._join(args, state, kwargs, entry, origin=origin, is_retry=is_retry)
         self._watch(args, state, kwargs.get("model"))
 
-    def _renew(self, state: Any, entry: Entry | None) -> bool:
+    def _renew(self, state: Any, entry: Entry | None, origin: Mapping[str, Any] | None) -> bool:
         """Have a run of its own for a training that is another one: a trial of a search, or one from the start.
 
         Returns:
             Whether it is the same one, once more: with a smaller batch, for want of memory.
         """
-        has_trained = self._training is not None
-        is_retry = has_trained and entry is not None and entry is self._training  # with a smaller batch
-        is_open = self._session.run is not None
-        if has_trained and not is_retry and (state.is_hyper_param_search or not state.global_step or not is_open):
-            self._session.end()
+        session, has_trained = self._session, self._training is not None
+        is_retry = has_trained and entry is not None and entry is self._training
+        is_new = has_trained and (not state.global_step or session.run is None)
+        is_another = origin is not None and session.is_owner and origin["run"] != session.run_id
+        if not is_retry and (is_new or is_another or state.is_hyper_param_search):
+            session.end()
             self._session = Session("transformers", self._run, **self._arguments)
         if not is_retry:
             self._first_step = 0
@@ -211,10 +212,10 @@ class Callback:
         if run is None:
             return
         step = self._first_step + state.global_step
-        row = {name: value for key, value in logs.items() if (name := self._place(key)) is not None}
-        if "train_loss" in logs:  # the last word on a whole training
+        is_last = "train_loss" in logs  # the last word on a whole training
+        row = {self._place(key): value for key, value in logs.items() if not is_last or key not in _OF_ALL}
+        if is_last:
             run.summary.update({name: logs[name] for name in _OF_ALL if logs.get(name) is not None})
-            row = {self._place(key): value for key, value in logs.items() if key not in _OF_ALL}
             if self._waiting is not None:  # before the trainer may delete it
                 wait_for_ranks(self._waiting["path"])
                 self._keep()
@@ -271,6 +272,11 @@ class Callback:
         rows = samples.rows()
         place = self._place(f"{entry.prefix}_predictions")
         self._session.table(place, COLUMNS, rows, self._first_step + entry.trainer.state.global_step)
+
+    def evaluated(self) -> None:
+        """An evaluation outside of a training is over: its run stays open, as after a training."""
+        if not is_training(self):
+            self._session.pause()
 
     @tracker.guarded
     def on_evaluate(self, args: Any, state: Any, control: Any, metrics: Any = None, **kwargs: Any) -> None:

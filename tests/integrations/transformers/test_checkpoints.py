@@ -151,6 +151,18 @@ def test_the_last_checkpoint_of_the_folder_is_found_too(tmp_path: Path, only_run
     assert sorted(points(only_run(), "train/loss")) == [1, 2, 3, 4, 5, 6]
 
 
+def test_an_evaluation_before_it_goes_on_takes_nothing_from_the_run(tmp_path: Path, read: Read) -> None:
+    saved(tmp_path, max_steps=4).train()
+    trainer = saved(tmp_path, max_steps=6, eval_dataset=tiny.labelled(4))
+    trainer.evaluate()
+    trainer.train(resume_from_checkpoint=True)
+    tracker.finish()
+    first, evaluated = read()
+
+    assert sorted(points(first, "train/loss")) == [1, 2, 3, 4, 5, 6]
+    assert sorted(points(evaluated, "eval/loss")) == [0]
+
+
 def test_the_project_is_that_of_the_checkpoint(tmp_path: Path, only_run: OnlyRun) -> None:
     from tracker.integrations.transformers import TrackerCallback
 

@@ -10,6 +10,7 @@ import pytest
 
 import tracker
 from tracker.core.query import Run as ReadRun
+from tracker.integrations import base
 
 from . import tiny
 
@@ -113,6 +114,17 @@ def test_an_evaluation_alone_has_a_run(tmp_path: Path, only_run: OnlyRun) -> Non
 
     assert points(only_run(), "eval/loss") == {0: found["eval_loss"]}
     assert only_run().config["model"]["hidden_size"] == 16
+
+
+def test_an_evaluation_alone_is_no_training_that_goes_on(tmp_path: Path, read: Read) -> None:
+    trainer = tiny.trainer(tmp_path, eval_dataset={"one": tiny.labelled(4), "two": tiny.labelled(4)})
+    trainer.evaluate()
+    assert tracker.run is not None and tracker.run.released
+    assert base.training() is None
+    with tracker.init(name="next"):
+        assert base.training() is None
+
+    assert [sorted(points(run, "eval/two_loss")) for run in read()] == [[0], []]
 
 
 def test_an_evaluation_before_the_training_moves_no_step(tmp_path: Path, only_run: OnlyRun) -> None:
