@@ -202,8 +202,9 @@ class RunCallback:
     @tracker.guarded
     def _end_evaluation(self, trainer: Any, stage: str) -> None:
         predictions, self._predictions = self._predictions, None
-        if predictions is not None and self._logger is not None:
-            step = trainer.fit_loop.epoch_loop._batches_that_stepped
+        run = None if self._logger is None else self._logger.session.run
+        if predictions is not None and self._logger is not None and run is not None:
+            step = self._logger.step_of(trainer, run)
             predictions.write(self._logger.session, f"{stage}/predictions", step)
 
     # --- copies ------------------------------------------------------------------------------

@@ -226,6 +226,19 @@ class RunLogger:
                 self._hyperparameters = {}
         return run
 
+    @staticmethod
+    def step_of(trainer: Any, run: tracker.Run, step: int | None = None) -> int | None:
+        """Answer where an evaluation belongs: one by a trainer that has not trained, where its run stood before.
+
+        Args:
+            trainer: The Trainer.
+            run: The run.
+            step: As Lightning says; asked of the trainer without it.
+        """
+        if step is None:
+            step = trainer.fit_loop.epoch_loop._batches_that_stepped
+        return run.starting_step if step == 0 and trainer.state.fn != "fit" else step
+
     @property
     def moment(self) -> Moment | None:
         """Where the training stands; None where there is no run."""
@@ -253,6 +266,7 @@ class RunLogger:
         if stage is not None:
             if "epoch" in metrics:
                 row["stage"] = stage.value
+                step = self.step_of(trainer, run, step)
             elif step is not None and stage.value in ("validate", "test"):
                 # Lightning counts the batches of an evaluation by themselves; so does the axis.
                 axis = f"{stage.value}/batch"

@@ -85,7 +85,9 @@ class Predictions:
         if found is None and _length(outputs) is not None and not isinstance(outputs, (Mapping, tuple)):
             found = outputs
         if found is None:
-            found = next((answer for is_whole, answer in reversed(answers) if is_whole), None)
+            # DDP runs the whole step as the module's forward: that answer is the step's.
+            own = [answer for is_whole, answer in answers if is_whole and answer is not None and answer is not outputs]
+            found = own[-1] if own else None
         if found is None and answers:
             found = answers[-1][1]
         if isinstance(found, Mapping):  # a model's output of several parts

@@ -333,7 +333,7 @@ class Session:
 
     def _attach(self) -> tracker.Run | None:
         """Answer the run of the process that has started this one; None where it has none, or this one has an id of its own."""
-        run = tracker.attach(self.run_id, anywhere=False)
+        run = tracker.attach(None if self._is_reserved else self.run_id, anywhere=False)
         if run is not None:
             self._went_on = {"id": run.id, "project": run.project, "entity": run.entity, "resume": "allow"}
             self._is_reserved = False

@@ -158,7 +158,7 @@ def _callbacks(package: str) -> list[Any]:
 
 
 class FabricCallback:
-    """Give a Fabric that is autologged a TrackerLogger, when it sets up a model.
+    """Give a Fabric that is autologged a TrackerLogger, and begin its run, when it sets up a model.
 
     Args:
         package: Whose Fabric it is.
@@ -169,9 +169,14 @@ class FabricCallback:
 
     @tracker.guarded
     def on_after_setup(self, fabric: Any, module: Any) -> None:
-        """Add it behind the loggers that are there."""
-        if not any(_is_logger(logger) for logger in fabric._loggers):
-            fabric._loggers = [*fabric._loggers, make_logger(self._package)()]
+        """Add it behind the loggers that are there, and begin: the optimizer's steps belong to its run."""
+        ours = [logger for logger in fabric._loggers if _is_logger(logger)]
+        if not ours:
+            ours = [make_logger(self._package)()]
+            fabric._loggers = [*fabric._loggers, *ours]
+        for logger in ours:
+            if logger.session.run is None:
+                logger.open()
 
 
 # --- trainers ---------------------------------------------------------------------------------------
