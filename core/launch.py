@@ -15,6 +15,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from .capture.nodes import local_rank, local_size, node_number, number, world_size
 from .complaints import Complaints
 from .limits import JOIN_PATIENCE_SECONDS, JOIN_POLL_SECONDS
 from .names import to_folder
@@ -28,20 +29,6 @@ if TYPE_CHECKING:
     from .run import Run
     from .settings import Resolved
 
-_SIZES = ("WORLD_SIZE", "OMPI_COMM_WORLD_SIZE", "MV2_COMM_WORLD_SIZE", "PMI_SIZE", "SLURM_STEP_NUM_TASKS")
-_LOCAL_SIZES = (
-    "LOCAL_WORLD_SIZE",
-    "OMPI_COMM_WORLD_LOCAL_SIZE",
-    "MV2_COMM_WORLD_LOCAL_SIZE",
-    "MPI_LOCALNRANKS",
-)
-_LOCAL_RANKS = (
-    "LOCAL_RANK",
-    "SLURM_LOCALID",
-    "OMPI_COMM_WORLD_LOCAL_RANK",
-    "MV2_COMM_WORLD_LOCAL_RANK",
-    "MPI_LOCALRANKID",
-)
 _RESTARTS = ("TORCHELASTIC_RESTART_COUNT", "SLURM_RESTART_COUNT")
 _ALPHABET = "abcdefghijklmnopqrstuvwxyz0123456789"
 
@@ -62,7 +49,7 @@ def next_id(project: Path) -> str | None:
     if launch is None:
         return None
     training, _trainings = _trainings, _trainings + 1
-    is_restarted = any(_number(os.environ, (name,)) for name in _RESTARTS)
+    is_restarted = any(number(os.environ, name) for name in _RESTARTS)
     last: tuple[str, Previous] | None = None
     for attempt in range(1000):
         run_id = _digest(f"{launch}\n{training}\n{attempt}")
@@ -83,7 +70,7 @@ def identity(environ: Mapping[str, str]) -> str | None:
     Args:
         environ: The environment variables.
     """
-    size = _number(environ, _SIZES) or 1
+    size = world_size(environ)
     if size < 2:
         return None
     name = environ.get("TORCHELASTIC_RUN_ID")
@@ -92,7 +79,7 @@ def identity(environ: Mapping[str, str]) -> str | None:
     job, step = environ.get("SLURM_JOB_ID"), environ.get("SLURM_STEP_ID")
     if job and step and "TORCHELASTIC_RESTART_COUNT" not in environ and environ.get("SLURM_PROCID"):
         return f"slurm {environ.get('SLURM_CLUSTER_NAME')} {job}.{step}"
-    if _number(environ, _LOCAL_SIZES) == size:  # all on this machine, children of one process
+    if local_size(environ) == size:  # all on this machine, children of one process
         return f"agent {whereabouts()} {os.getppid()} {started(os.getppid())}"
     return None
 
@@ -122,8 +109,7 @@ def sample_node(id: str | None = None, entity: str | None = None, project: str |
         project: The project that rank 0 will open its run in.
         ignored: Other arguments of `init`.
     """
-    own, local = rank(), _number(os.environ, _LOCAL_RANKS)
-    if own == 0 or local != 0 or _is_first_node(own):
+    if rank() == 0 or local_rank(os.environ) != 0 or node_number(os.environ) in (None, 0):
         return
     from .settings import resolve
 
@@ -163,12 +149,6 @@ def _join(path: RunPath, root: Path, chosen: Resolved) -> None:
         complaints.say(f"this node's machine is not sampled ({type(error).__name__}: {error}).")
 
 
-def _is_first_node(own: int) -> bool:
-    size = _number(os.environ, _LOCAL_SIZES)
-    node = _number(os.environ, ("GROUP_RANK", "SLURM_NODEID", "NODE_RANK"))
-    return own < size if size is not None else node in (None, 0)
-
-
 def _is_at_work(previous: Previous) -> bool:
     """Answer whether another process of this machine writes that run: this one was started by it, say."""
     return previous.host == host_name() and previous.pid not in (None, os.getpid()) and is_alive(previous.pid or 0)
@@ -176,11 +156,3 @@ def _is_at_work(previous: Previous) -> bool:
 
 def _digest(text: str) -> str:
     return "".join(_ALPHABET[byte % 36] for byte in hashlib.sha256(text.encode(errors="replace")).digest()[:8])
-
-
-def _number(environ: Mapping[str, str], names: tuple[str, ...]) -> int | None:
-    for name in names:
-        text = environ.get(name, "").strip()
-        if text.isdigit():
-            return int(text)
-    return None

@@ -19,7 +19,7 @@ _LOCAL_RANKS = (
     "FLUX_TASK_LOCAL_ID",
 )
 _LOCAL_SIZES = ("LOCAL_WORLD_SIZE", "OMPI_COMM_WORLD_LOCAL_SIZE", "MV2_COMM_WORLD_LOCAL_SIZE", "MPI_LOCALNRANKS")
-_SIZES = ("WORLD_SIZE", "OMPI_COMM_WORLD_SIZE", "MV2_COMM_WORLD_SIZE", "PMI_SIZE")
+_SIZES = ("WORLD_SIZE", "OMPI_COMM_WORLD_SIZE", "MV2_COMM_WORLD_SIZE", "PMI_SIZE", "SLURM_STEP_NUM_TASKS")
 _NODES = ("GROUP_RANK", "SLURM_NODEID", "NODE_RANK")
 # What processes that were launched together have in common, and others have not.
 _JOB = (
@@ -39,16 +39,30 @@ _held: set[str] = set()  # elections that this process has won
 
 def local_rank(environ: Mapping[str, str]) -> int:
     """Answer the process's number on its node; 0 where nobody has launched several."""
-    return _number(environ, _LOCAL_RANKS) or 0
+    return number(environ, *_LOCAL_RANKS) or 0
 
 
 def local_size(environ: Mapping[str, str]) -> int:
     """Answer how many processes the launcher has started on this node; 1 where that is not known."""
-    size = _number(environ, _LOCAL_SIZES)
+    size = number(environ, *_LOCAL_SIZES)
     if size is None:  # Slurm: "4", or "4(x2),3"; all nodes of a step have about as many
         text = environ.get("SLURM_STEP_TASKS_PER_NODE", "")
         size = max((int(n) for part in text.split(",") if (n := part.partition("(")[0]).isdigit()), default=None)
     return size or 1
+
+
+def world_size(environ: Mapping[str, str]) -> int:
+    """Answer how many processes were launched together, on all nodes; 1 where that is not known."""
+    return number(environ, *_SIZES) or 1
+
+
+def node_number(environ: Mapping[str, str]) -> int | None:
+    """Answer the number of this node among those of the launch; None where that is not known."""
+    known = number(environ, *_NODES)
+    if known is None:
+        rank = number(environ, "RANK", "OMPI_COMM_WORLD_RANK", "MV2_COMM_WORLD_RANK", "PMI_RANK")
+        known = None if rank is None else rank // local_size(environ)
+    return known
 
 
 def node_label(environ: Mapping[str, str], chosen: str | None = None) -> str:
@@ -60,17 +74,14 @@ def node_label(environ: Mapping[str, str], chosen: str | None = None) -> str:
     """
     if chosen:
         return str(chosen).replace("/", "-")
-    nodes = _number(environ, ("SLURM_STEP_NUM_NODES", "SLURM_NNODES", "NNODES"))
-    size = _number(environ, _SIZES)
+    nodes = number(environ, "SLURM_STEP_NUM_NODES", "SLURM_NNODES", "NNODES")
+    size = number(environ, *_SIZES)
     if size is not None and any(name in environ for name in _LOCAL_SIZES):
         nodes = -(-size // local_size(environ))
     if nodes is None or nodes < 2:
         return ""
-    number = _number(environ, _NODES)
-    if number is None:
-        rank = _number(environ, ("RANK", "OMPI_COMM_WORLD_RANK", "MV2_COMM_WORLD_RANK", "PMI_RANK"))
-        number = None if rank is None else rank // local_size(environ)
-    return f"node{number}" if number is not None else f"node-{os.uname().nodename if hasattr(os, 'uname') else 'x'}"
+    own = node_number(environ)
+    return f"node{own}" if own is not None else f"node-{os.uname().nodename if hasattr(os, 'uname') else 'x'}"
 
 
 def election_key(environ: Mapping[str, str], run_folder: str) -> str:
@@ -166,7 +177,8 @@ def _lock_file(key: str) -> str:
     return os.path.join(folder, f"sampler-{mark}.lock")
 
 
-def _number(environ: Mapping[str, str], names: tuple[str, ...]) -> int | None:
+def number(environ: Mapping[str, str], *names: str) -> int | None:
+    """Answer the first of some variables that is a whole number."""
     for name in names:
         if environ.get(name, "").strip().isdigit():
             return int(environ[name])
