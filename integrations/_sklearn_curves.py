@@ -115,7 +115,7 @@ def feature_importances(
     is_needed: bool = True,
 ) -> dict[str, Any]:
     """Answer the chart; nothing where the model has no such numbers."""
-    found = facts.importances(model, names)
+    found = facts.importances(model, names, limit)
     if found is None:
         if is_needed:
             tracker.termwarn(
@@ -123,7 +123,7 @@ def feature_importances(
                 "feature_importances_ nor coef_. Is it fitted?"
             )
         return {}
-    return {"feature_importances": facts.importance_chart(found[1], title, limit)}
+    return {"feature_importances": facts.importance_chart(found[1], title)}
 
 
 @plotting

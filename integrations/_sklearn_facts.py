@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import tracker
@@ -14,6 +14,8 @@ MAX_NAMES = 100  # of features, as a fact of the data
 MAX_ITEMS = 50  # of a list among the parameters
 MAX_CURVE_ROWS = 10_000
 MAX_IMPORTANCES = 50
+MAX_WEIGHTS = 10_000_000  # beyond, finding the largest ones takes longer than it is worth
+MAX_NAMED_FEATURES = 100_000  # that the steps of a pipeline are asked to name
 
 # Attribute of a fitted estimator -> name of a value for each iteration.
 _CURVES = {
@@ -228,23 +230,26 @@ def thinned(values: list[float], limit: int = MAX_CURVE_ROWS) -> list[float]:
     return [values[place * (count - 1) // (limit - 1)] for place in range(limit)]
 
 
-def importances(estimator: Any, names: Sequence[Any] | None = None) -> tuple[str, list[tuple[str, float]]] | None:
+def importances(
+    estimator: Any, names: Sequence[Any] | None = None, limit: int = MAX_IMPORTANCES
+) -> tuple[str, list[tuple[str, float]]] | None:
     """Answer how much each feature means to the model, the most important first.
 
     Args:
         estimator: A fitted one.
         names: Of the features; the estimator's own without them.
+        limit: At most so many.
 
     Returns:
-        Where the numbers come from ("feature_importances_", or "coef_": mean magnitude over classes), and
-        them by feature; None where the model has none.
+        Where the numbers come from ("feature_importances_", or "coef_": mean magnitude over classes), and them by
+        feature; None where the model has none.
     """
     import numpy as np  # scikit-learn has loaded it
 
     inner = last_step(estimator)
     for source in ("feature_importances_", "coef_"):
         values = _attribute(inner, source)
-        if values is None or not hasattr(values, "shape"):
+        if values is None or not 0 < getattr(values, "size", 0) <= MAX_WEIGHTS:
             continue
         if hasattr(values, "toarray"):  # sparsified
             values = values.toarray()
@@ -253,38 +258,36 @@ def importances(estimator: Any, names: Sequence[Any] | None = None) -> tuple[str
             continue
         if source == "coef_":
             values = np.abs(values).mean(axis=0) if values.ndim == 2 else np.abs(values)
-        if values.ndim != 1 or not len(values) or not np.isfinite(values).all():
+        if values.ndim != 1 or not np.isfinite(values).all():
             continue
-        known = list(_feature_names(estimator, inner, len(values))) if names is None else [str(name) for name in names]
-        if len(known) != len(values):
-            known = [f"feature {place}" for place in range(len(values))]
-        order = np.argsort(-values, kind="stable").tolist()
-        return source, [(known[place], float(values[place])) for place in order]
+        order = np.argsort(-values, kind="stable")[:limit].tolist()
+        known = names if names is not None else _feature_names(estimator, inner, len(values))
+        if known is None or len(known) != len(values):
+            return source, [(f"feature {place}", float(values[place])) for place in order]
+        return source, [(str(known[place]), float(values[place])) for place in order]
     return None
 
 
-def importance_chart(pairs: Sequence[tuple[str, float]], title: str, limit: int = MAX_IMPORTANCES) -> Any:
-    """Answer a bar for each feature, the first `limit` of them."""
+def importance_chart(pairs: Sequence[tuple[str, float]], title: str) -> Any:
+    """Answer a bar for each feature."""
     table = tracker.Table(columns=["feature", "importance"], dtype=[str, float])
-    for name, value in pairs[:limit]:
+    for name, value in pairs:
         table.add_data(name, value)
     return tracker.plot.bar(table, "feature", "importance", title=title)
 
 
-def _feature_names(estimator: Any, inner: Any, count: int) -> Iterator[str]:
+def _feature_names(estimator: Any, inner: Any, count: int) -> Sequence[Any] | None:
     for owner in (inner, estimator):
         names = _attribute(owner, "feature_names_in_")
         if names is not None and len(names) == count:
-            return iter([str(name) for name in names])
+            return names  # type: ignore[no-any-return]
     best = getattr(estimator, "best_estimator_", estimator)
-    if inner is not best and hasattr(best, "steps"):  # what the steps before make of the names
-        try:
-            names = best[:-1].get_feature_names_out()
-            if len(names) == count:
-                return iter([str(name) for name in names])
-        except Exception:  # noqa: S110 - some transformers do not know
-            pass
-    return iter([f"feature {place}" for place in range(count)])
+    if inner is not best and hasattr(best, "steps") and count <= MAX_NAMED_FEATURES:
+        try:  # what the steps before make of the names
+            return best[:-1].get_feature_names_out()  # type: ignore[no-any-return]
+        except Exception:  # some transformers do not know
+            return None
+    return None
 
 
 def _attribute(estimator: Any, name: str) -> Any:

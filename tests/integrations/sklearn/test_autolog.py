@@ -410,3 +410,38 @@ def test_it_can_be_undone(data: Data, read: Read) -> None:
     tracker.autolog("sklearn")
     SVC().fit(*data)
     assert len(read()) == 1
+
+
+def test_names_of_features_are_those_the_model_has_seen(data: Data, only_run: OnlyRun) -> None:
+    """Of a data frame, through the steps of a pipeline; only the most important ones are shown."""
+    pandas = pytest.importorskip("pandas")
+    x, y = data
+    frame = pandas.DataFrame(np.hstack([x] + [x * 0] * 14), columns=[f"c{number}" for number in range(60)])
+    model = make_pipeline(StandardScaler(), LogisticRegression()).fit(frame, y)
+    assert model.score(frame, y) > 0.5
+    tracker.finish()
+    run = only_run()
+    rows = run.table("feature_importance").rows()
+
+    assert {row["feature"] for row in rows[:2]} == {"c0", "c1"}
+    assert len(rows) == 50
+    assert run.config["data"]["feature_names"][:2] == ["c0", "c1"]
+    assert run.config["data"]["type"] == "pandas.DataFrame"
+    assert "train/score" in run.summary
+
+
+def test_sparse_texts_and_lists(read: Read) -> None:
+    from sklearn.feature_extraction.text import TfidfVectorizer
+
+    texts, truth = ["good film", "bad film", "good", "bad"] * 3, ["yes", "no"] * 6
+    words = TfidfVectorizer().fit_transform(texts)
+    LogisticRegression().fit(words, truth).score(words, truth)
+    make_pipeline(TfidfVectorizer(), LogisticRegression()).fit(texts, truth).score(texts, truth)
+    tracker.finish()
+    sparse, listed = read()
+
+    assert (sparse.config["data"]["nonzero"], sparse.config["data"]["classes"]) == (words.nnz, ["no", "yes"])
+    assert "train/score" in sparse.summary
+    assert (listed.config["data"]["type"], listed.config["data"]["samples"]) == ("list", 12)
+    assert listed.summary["score"] == 1.0  # of data that cannot be recognised
+    assert {row["feature"] for row in listed.table("feature_importance").rows()} == {"good", "bad", "film"}
