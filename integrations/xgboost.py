@@ -249,7 +249,8 @@ class _Training:
         booster = model if folds is None else folds[0].bst
         round_text, score_text = booster.attr("best_iteration"), booster.attr("best_score")
         best_round = None if round_text is None else int(round_text)
-        best_score = None if score_text is None else float(score_text)
+        # Of cv, before 2.1, with the deviation beside it: "(0.5, 0.1)".
+        best_score = None if score_text is None else float(score_text.strip("()").partition(",")[0])
         self.fit.summarize(rounds=self._offset + self._rounds, best_iteration=best_round, best_score=best_score)
         if folds is None:
             self.fit.configure("effective", _effective(model))
@@ -437,21 +438,26 @@ def _around_score(original: Any, estimator: Any, *args: Any, **kwargs: Any) -> A
 
 
 def _around_container(original: Any, container: Any, callbacks: Any, *args: Any, **kwargs: Any) -> None:
-    original(container, callbacks, *args, **kwargs)
+    original(container, _with_ours(callbacks), *args, **kwargs)
     _take_part(container)
+
+
+def _with_ours(callbacks: Any) -> Any:
+    """Answer the callbacks with one of ours among them, where autologging wants it."""
+    with tracker.guard("autologging of xgboost"):
+        kind = _callback_class()
+        if is_autologging("xgboost") and not any(isinstance(callback, kind) for callback in callbacks):
+            callback: Any = kind()
+            callback._is_asked_for = False
+            return [callback, *callbacks]  # before any that may stop the training
+    return callbacks
 
 
 @tracker.guarded
 def _take_part(container: Any) -> None:
-    kind = _callback_class()
-    ours = [callback for callback in container.callbacks if isinstance(callback, kind)]
-    if not ours and is_autologging("xgboost"):
-        callback: Any = kind()
-        callback._is_asked_for = False
-        container.callbacks.insert(0, callback)  # before any that may stop the training
-        ours = [callback]
-    for callback in ours:
-        callback._begin(container)
+    for callback in container.callbacks:
+        if isinstance(callback, _callback_class()):
+            callback._begin(container)  # type: ignore[attr-defined]
 
 
 def _trainings(container: Any) -> list[_Training]:

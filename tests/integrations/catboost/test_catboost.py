@@ -232,7 +232,7 @@ PLAIN = """
 import numpy as np
 from catboost import CatBoostClassifier, Pool, cv
 
-X = np.random.default_rng(0).random((100, 3)); y = X[:, 0] > 0.5
+X = np.random.default_rng(0).random((100, 3)); y = (X[:, 0] > 0.5).astype(int)
 quiet = {"allow_writing_files": False, "thread_count": 1, "logging_level": "Silent"}
 model = CatBoostClassifier(iterations=3, **quiet)
 model.fit(X, y, eval_set=(X[:50], y[:50]))

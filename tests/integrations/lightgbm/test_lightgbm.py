@@ -6,6 +6,7 @@ import copy
 import pickle
 from collections.abc import Callable
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import lightgbm as lgb
@@ -111,9 +112,10 @@ def test_results_of_older_versions_are_understood(only_run: One, entries: list[A
             self.callback = callback
 
         def __call__(self, env: Any) -> None:
-            env = copy.copy(env)
-            env.evaluation_result_list = entries
-            self.callback(env)
+            names = ("model", "params", "iteration", "begin_iteration", "end_iteration")
+            self.callback(
+                SimpleNamespace(**{name: getattr(env, name) for name in names}, evaluation_result_list=entries)
+            )
 
     callback = TrackerCallback()
     _train(2, callbacks=[Older(callback)])
