@@ -178,7 +178,9 @@ class Callback:
             chosen = os.environ.get("TRACKER_WATCH") or os.environ.get("WANDB_WATCH")
         every = _WATCH_STEPS if chosen is None else max(_WATCH_STEPS_ASKED, int(state.logging_steps or 0))
         self._watch_steps = 0
-        if str(chosen).lower() in _OFF or model is None or "torch_xla" in sys.modules:  # XLA would compile it anew
+        if (
+            (chosen is not None and str(chosen).lower() in _OFF) or model is None or "torch_xla" in sys.modules
+        ):  # XLA would compile it anew
             return
         if self._session.run is not None:
             self._session.watch(model, chosen, log_freq=every)

@@ -86,6 +86,18 @@ def test_gradients_stand_at_the_step_they_belong_to(
     assert sorted(points(run, "parameters/classifier.weight")) == [1, 4, 7]
 
 
+@pytest.mark.parametrize(("wish", "steps"), [(None, [1]), ("false", [])])
+def test_gradients_are_recorded_unless_they_are_not_wanted(
+    wish: str | None, steps: list[int], tmp_path: Path, only_run: OnlyRun, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    if wish is not None:
+        monkeypatch.setenv("TRACKER_WATCH", wish)
+    tiny.trainer(tmp_path, max_steps=3).train()
+    tracker.finish()
+
+    assert sorted(points(only_run(), "gradients/classifier.weight")) == steps
+
+
 def test_evaluations_go_into_the_run_of_the_training(tmp_path: Path, only_run: OnlyRun) -> None:
     """8.2, 35074: evaluate() after train() must not begin another run."""
     trainer = tiny.trainer(
