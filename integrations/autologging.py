@@ -24,7 +24,7 @@ def autolog(
     Nothing is opened now: a run begins when a training does. What was said last rules, also over `TRACKER_AUTOLOG`.
 
     Args:
-        frameworks: Their names, in a list or in one text with commas; None means all. One that is not known is said.
+        frameworks: Their names, in a list or in one text with commas; None and "all" mean all. One that is not known is said.
         disable: Do it no longer: what was put around the frameworks' functions is taken away again.
         log_models: Which checkpoints to keep, as in `TRACKER_LOG_MODEL`: True or "checkpoint" all, "end" the last one,
             False none, "auto" those that are not too large.
@@ -33,7 +33,8 @@ def autolog(
     Example:
         tracker.autolog("xgboost, sklearn", log_models=False)
     """
-    names = None if frameworks is None else _known(frameworks)
+    is_all = frameworks is None or (isinstance(frameworks, str) and frameworks.strip().lower() == "all")
+    names = None if is_all else _known(frameworks)  # type: ignore[arg-type] # it is not None
     patching.ask(names, not disable)
     for name, value in (("log_models", log_models), ("log_tables", log_tables)):
         if value is not None:

@@ -62,7 +62,7 @@ def test_what_was_imported_before_is_logged(only_run) -> None:
     import somelearn
 
     train = somelearn.train
-    tracker.autolog()
+    tracker.autolog("all")
     assert somelearn.train() == "trained"
     assert train is not somelearn.train
     tracker.finish()
