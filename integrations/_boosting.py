@@ -34,6 +34,10 @@ FULL_PREDICTION_ROWS = 1_000_000
 """Data that cannot be cut into pieces is predicted whole, up to so many rows."""
 _MAXIMIZED = ("auc", "aucpr", "pre", "map", "ndcg", "accuracy", "f1", "precision", "recall", "r2", "mcc", "kappa")
 _FITTING_MANY = ("_fit_and_score", "_fit_and_predict", "_incremental_fit_estimator")
+_ENSEMBLES = (
+    *("sklearn.ensemble.", "sklearn.multiclass", "sklearn.multioutput", "sklearn.calibration"),
+    *("sklearn.feature_selection.", "sklearn.semi_supervised."),
+)
 # Frameworks that train others' models for them: what is trained inside of theirs is part of it.
 _TRAINERS_OF_OTHERS = ("sklearn", "optuna", "ray")
 
@@ -90,7 +94,7 @@ class Fit:
             arguments: What else was said to the function that trains.
             goes_on: With a model that has rounds already.
         """
-        if is_one_of_many():
+        if is_one_of_many(also_of_ensembles=not self.is_asked_for):
             return False
         around = base.training(self.session)
         if around is not None and not self.is_asked_for and around.framework not in _TRAINERS_OF_OTHERS:
@@ -333,15 +337,20 @@ class Remembered:
         return fit if reference is not None and reference() is estimator else None
 
 
-def is_one_of_many() -> bool:
-    """Answer whether a search or a cross-validation of scikit-learn fits one of its candidates here.
+def is_one_of_many(*, also_of_ensembles: bool) -> bool:
+    """Answer whether scikit-learn fits one of many models here: a candidate of a search or of a cross-validation.
 
-    They do it in this process or in others; where they do, one of few functions of theirs is calling us.
+    It does so in this process or in others; where it does, one of few functions of its is calling us.
+
+    Args:
+        also_of_ensembles: Or a member of an ensemble, a class of one-against-the-rest, a step of a selection.
     """
     frame: FrameType | None = sys._getframe(1)
     while frame is not None:
-        is_theirs = frame.f_globals.get("__name__") == "sklearn.model_selection._validation"
-        if is_theirs and frame.f_code.co_name in _FITTING_MANY:
+        module = frame.f_globals.get("__name__") or ""
+        if module == "sklearn.model_selection._validation" and frame.f_code.co_name in _FITTING_MANY:
+            return True
+        if also_of_ensembles and module.startswith(_ENSEMBLES):
             return True
         frame = frame.f_back
     return False

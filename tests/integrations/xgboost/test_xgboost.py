@@ -14,6 +14,9 @@ import pandas as pd
 import pytest
 import xgboost as xgb
 from sklearn.model_selection import GridSearchCV, cross_val_score
+from sklearn.multiclass import OneVsRestClassifier
+from sklearn.pipeline import make_pipeline
+from sklearn.preprocessing import StandardScaler
 
 import tracker
 from tracker.core.query import Run as ReadRun
@@ -330,6 +333,18 @@ def test_cross_val_score_opens_no_runs(read: Read) -> None:
 
     assert len(scores) == 2
     assert read() == []
+
+
+def test_members_of_an_ensemble_have_no_runs_unless_asked_for(read: Read) -> None:
+    """8.5 #8405: spurious runs of models that are parts of others."""
+    tracker.autolog("xgboost")
+    OneVsRestClassifier(xgb.XGBClassifier(n_estimators=2, n_jobs=1)).fit(X, Y + (X[:, 1] > 0.5))
+    without = read()
+    make_pipeline(StandardScaler(), xgb.XGBClassifier(n_estimators=2, n_jobs=1)).fit(X, Y)
+    tracker.finish()
+
+    assert without == []
+    assert [run.config["args"]["estimator"] for run in read()] == ["XGBClassifier"]
 
 
 # --- several trainings -------------------------------------------------------------------------
