@@ -71,7 +71,7 @@ def identity(environ: Mapping[str, str]) -> str | None:
         environ: The environment variables.
     """
     size = world_size(environ)
-    if size < 2:
+    if size < 2 and "TORCHELASTIC_RESTART_COUNT" not in environ:  # torchrun starts a single process again as well
         return None
     name = environ.get("TORCHELASTIC_RUN_ID")
     if name and name != "none":

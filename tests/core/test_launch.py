@@ -43,6 +43,7 @@ def _as_a_new_process(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
 @pytest.mark.parametrize(("environ", "expected"), [
     ({}, None),
     ({"WORLD_SIZE": "1", "TORCHELASTIC_RUN_ID": "job"}, None),
+    ({"WORLD_SIZE": "1", "TORCHELASTIC_RUN_ID": "job", "TORCHELASTIC_RESTART_COUNT": "0"}, "torchelastic job"),
     ({"WORLD_SIZE": "2", "TORCHELASTIC_RUN_ID": "job"}, "torchelastic job"),
     ({"WORLD_SIZE": "4", "LOCAL_WORLD_SIZE": "2", "TORCHELASTIC_RUN_ID": "none"}, None),
     ({"SLURM_STEP_NUM_TASKS": "2", "SLURM_JOB_ID": "8", "SLURM_STEP_ID": "0", "SLURM_PROCID": "1"}, "slurm None 8.0"),

@@ -91,8 +91,6 @@ for step in range(5):
     optimizer.zero_grad()
     loss.backward()
     optimizer.step()
-    if os.environ.get("DIES") and dist.get_rank() == 0 and step == 2 and os.environ["TORCHELASTIC_RESTART_COUNT"] == "0":
-        os._exit(3)
 dist.destroy_process_group()
 """
 RUN = ("-m", "torch.distributed.run", "--standalone", "--nproc-per-node=2")
@@ -107,3 +105,23 @@ def test_two_ranks_make_one_run(script: Any, only_run: Callable[[], Any]) -> Non
     assert [row["optimizer/step"] for row in rows] == [1, 2, 3, 4, 5]
     assert run.state == "finished"
     assert run.config["model"]["parameters"] == 5
+
+
+def test_a_restarted_launch_keeps_its_run(script: Any, only_run: Callable[[], Any]) -> None:
+    """8.1 #10: the process dies, torchrun starts it anew, and the one run goes on behind the five steps it had."""
+    dies = 'if os.environ["TORCHELASTIC_RESTART_COUNT"] == "0":\n    os._exit(3)\n'
+    launcher = ("-m", "torch.distributed.run", "--standalone", "--nproc-per-node=1", "--max-restarts=1")
+    script(LOOP + dies, launcher=launcher, TRACKER_AUTOLOG="1")
+
+    run = only_run()
+    assert run.state == "finished"
+    assert [row["optimizer/step"] for row in run.history(pandas=False)] == [*range(1, 11)]
+
+
+def test_a_killed_loop_loses_nothing(script: Any, only_run: Callable[[], Any]) -> None:
+    """8.1 #12: what was logged is there, and the state says what has become of it."""
+    script(LOOP + "os.kill(os.getpid(), 9)\n", TRACKER_AUTOLOG="1", code_expected=-9)
+
+    run = only_run()
+    assert [row["optimizer/step"] for row in run.history(pandas=False)] == [1, 2, 3, 4, 5]
+    assert run.state == "crashed"
