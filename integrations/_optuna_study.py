@@ -16,7 +16,8 @@ from .base import Session, _training, require
 
 FRAMEWORK = "optuna"
 MAX_TABLE_TRIALS = 10_000
-_OF_TRIALS = {"quiet": True, "disable_code": True, "disable_git": True}  # the study's run has the code
+# The study's run has the code; and a server that is away holds the study up for each trial, so that is kept short.
+_OF_TRIALS = {"quiet": True, "disable_code": True, "disable_git": True, "finish_stall_seconds": 2.0}
 
 reporting: dict[int, tuple[Trial, str]] = {}  # by the id of Optuna's trial, while its objective works
 

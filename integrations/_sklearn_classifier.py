@@ -112,7 +112,7 @@ def plot_confusion_matrix(
         labels: Names of the classes, in their order.
         true_labels: Only samples of these classes.
         pred_labels: Only samples that were taken for these.
-        normalize: Accepted as in W&B; counts are kept, and each viewer can show shares.
+        normalize: Accepted as in W&B; counts are kept.
     """
     return confusion_matrix(y_true, y_pred, labels, true_labels, pred_labels)
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import tracker
@@ -16,6 +17,7 @@ from . import _sklearn_facts as facts
 from .base import Session
 
 MAX_CANDIDATES = 10_000
+MAX_ENDING = 8  # runs at a time
 # A run that is written down after the fact: of this process it has nothing to tell.
 PLAIN_RUN = {
     "quiet": True,
@@ -24,6 +26,7 @@ PLAIN_RUN = {
     "disable_code": True,
     "disable_git": True,
     "disable_meta": True,
+    "finish_stall_seconds": 1.0,  # a server that is away holds the script up for each; what is left is sent later
 }
 
 
@@ -84,30 +87,31 @@ def log_children(session: Session, search: Any, group: str, count: int) -> None:
     scores = sorted(key for key in results if key.startswith("mean_test_"))
     ranked = _ranked(search, results, len(candidates))
     base = facts.parameters(getattr(search, "estimator", None) or search)
-    for place, number in enumerate(ranked[:count]):
-        chosen = {str(key): facts.plain(value) for key, value in candidates[number].items()}
-        with tracker.confined("nowhere"):  # what others log meanwhile is none of its business
-            run = tracker.init(
-                entity=parent.entity,
-                project=parent.project,
-                dir=parent.folder.parents[2],
-                mode=getattr(parent.settings, "mode", None),
-                name=f"{parent.name} · candidate {number}",
-                group=group,
-                job_type="candidate",
-                reinit="create_new",
-                settings=PLAIN_RUN,
-                config={
-                    "model": facts.structure(getattr(search, "estimator", search)),
-                    "params": {**base, **chosen},
-                    "candidate": {"number": number, "place": place + 1, "search": parent.id},
-                },
-            )
-        for split, row in enumerate(_splits(results, scores, number)):
-            run.log({"split": split, **row}, step=split)
-        told = {key: _finite(results[key][number]) for key in _told(results)}
-        run.log({key: value for key, value in told.items() if value is not None})
-        run.finish(quiet=True)
+    with ThreadPoolExecutor(MAX_ENDING) as ending:  # where a server is away, each end takes its time
+        for place, number in enumerate(ranked[:count]):
+            chosen = {str(key): facts.plain(value) for key, value in candidates[number].items()}
+            with tracker.confined("nowhere"):  # what others log meanwhile is none of its business
+                run = tracker.init(
+                    entity=parent.entity,
+                    project=parent.project,
+                    dir=parent.folder.parents[2],
+                    mode=getattr(parent.settings, "mode", None),
+                    name=f"{parent.name} · candidate {number}",
+                    group=group,
+                    job_type="candidate",
+                    reinit="create_new",
+                    settings=PLAIN_RUN,
+                    config={
+                        "model": facts.structure(getattr(search, "estimator", search)),
+                        "params": {**base, **chosen},
+                        "candidate": {"number": number, "place": place + 1, "search": parent.id},
+                    },
+                )
+            for split, row in enumerate(_splits(results, scores, number)):
+                run.log({"split": split, **row}, step=split)
+            told = {key: _finite(results[key][number]) for key in _told(results)}
+            run.log({key: value for key, value in told.items() if value is not None})
+            ending.submit(run.finish, quiet=True)
 
 
 def _told(results: Mapping[str, Any]) -> list[str]:
