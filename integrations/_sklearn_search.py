@@ -86,7 +86,7 @@ def log_children(session: Session, search: Any, group: str, count: int) -> None:
         return
     scores = sorted(key for key in results if key.startswith("mean_test_"))
     ranked = _ranked(search, results, len(candidates))
-    base = facts.parameters(getattr(search, "estimator", None) or search)
+    base = facts.parameters(getattr(search, "estimator", search))  # many a model has a length: no `or`
     with ThreadPoolExecutor(MAX_ENDING) as ending:  # where a server is away, each end takes its time
         for place, number in enumerate(ranked[:count]):
             chosen = {str(key): facts.plain(value) for key, value in candidates[number].items()}

@@ -6,6 +6,7 @@ from collections.abc import Callable
 from typing import Any
 
 import pytest
+from sklearn.ensemble import RandomForestClassifier
 from sklearn.experimental import enable_halving_search_cv  # noqa: F401 - makes the class known
 from sklearn.linear_model import LogisticRegression
 from sklearn.metrics import f1_score, make_scorer
@@ -67,6 +68,14 @@ def test_how_many_become_runs_can_be_said(count: int, data: Data, read: Read, mo
     parent, children = parted(read())
 
     assert (len(children), len(parent.table("cv_results"))) == (count, 3)
+
+
+def test_a_search_over_a_model_that_has_a_length(data: Data, read: Read) -> None:
+    """A forest has no truth before it is fitted: it is asked for its trees."""
+    GridSearchCV(RandomForestClassifier(n_estimators=3), {"max_depth": [2, 3]}, cv=2).fit(*data)
+    parent, children = parted(read())
+
+    assert (len(children), len(parent.table("cv_results"))) == (2, 2)
 
 
 def test_several_scores_and_estimators_as_values(data: Data, read: Read) -> None:
