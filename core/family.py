@@ -9,7 +9,6 @@ what a killed process has left means nothing to anybody.
 from __future__ import annotations
 
 import os
-from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
 import msgspec
@@ -24,6 +23,7 @@ if TYPE_CHECKING:
 OPEN, TRAINING, RELEASED = b"o", b"t", b"r"
 _PREFIX = "run~"
 _fd = -1  # of this process's mark, kept open: its first byte changes with every training
+_file = (0, 0)  # which file that is: a program may close descriptors that it knows nothing of, and open its own
 _pid = 0
 _marked: Run | None = None
 _chain: tuple[tuple[int, int], list[str]] | None = None  # the names of the ancestors' marks; for which process
@@ -50,13 +50,14 @@ class Mark(NamedTuple):
 
 def tell(run: Run) -> None:
     """Say that this run is the one open in this process. What goes wrong is no harm: nobody finds it then."""
-    global _fd, _pid, _marked
+    global _fd, _file, _pid, _marked
     facts = [str(run.folder.parents[2]), run.entity, run.project, run.id, run.name, run._journal.id]
     try:
-        if _pid != os.getpid() or _fd < 0:
+        if _pid != os.getpid() or not _is_there():
             _forget()  # a forked child has its parent's
             flags = os.O_RDWR | os.O_CREAT | getattr(os, "O_CLOEXEC", 0) | getattr(os, "O_NOFOLLOW", 0)
             _fd, _pid = os.open(os.path.join(_folder(), _name(os.getpid())), flags, 0o600), os.getpid()
+            _file = _identity(_fd)
         # What an earlier run has left behind the line's end is not read. Cutting a file can wait for the disk.
         os.pwrite(_fd, OPEN + msgspec.json.encode(facts) + b"\n", 0)
         _marked = run
@@ -66,7 +67,7 @@ def tell(run: Run) -> None:
 
 def change(run: Run, status: bytes) -> None:
     """Say what becomes of it. One byte: trainings may be short."""
-    if run is _marked and _fd >= 0 and _pid == os.getpid():
+    if run is _marked and _pid == os.getpid() and _is_there():
         try:
             os.pwrite(_fd, status, 0)
         except OSError:
@@ -186,16 +187,21 @@ def _folder(*, is_made: bool = True) -> str:
     return folder
 
 
+def _identity(fd: int) -> tuple[int, int]:
+    found = os.fstat(fd)
+    return found.st_dev, found.st_ino
+
+
+def _is_there() -> bool:
+    """Answer whether the descriptor is still that of the mark."""
+    try:
+        return _fd >= 0 and _identity(_fd) == _file
+    except OSError:
+        return False
+
+
 def _forget() -> None:
     global _fd, _marked
-    if _fd >= 0:
-        try:
-            os.close(_fd)
-        except OSError:
-            pass
+    if _is_there():
+        os.close(_fd)
     _fd, _marked = -1, None
-
-
-def root_of(mark: Mark) -> Path:
-    """Answer the folder of all runs that a mark speaks of."""
-    return Path(mark.root)

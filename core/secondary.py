@@ -92,7 +92,7 @@ def _is_spawned() -> bool:
 def attach_to(mark: family.Mark, chosen: Resolved, complaints: Complaints, values: dict[str, Any] | None = None) -> Run:
     """Write to the run of an ancestor, and make it this process's current one."""
     path = RunPath(mark.entity, mark.project, mark.id)
-    run = write_to(path, family.root_of(mark), chosen, complaints, beside=mark.stream, name=mark.name)
+    run = write_to(path, Path(mark.root), chosen, complaints, beside=mark.stream, name=mark.name)
     enter(run)
     if values:
         run.config.update(values, allow_val_change=True)
