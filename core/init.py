@@ -8,7 +8,7 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from . import capture, exits, family, forks, resume
+from . import capture, exits, family, forks, platforms, resume
 from .clock import Clock
 from .complaints import Complaints, is_strict, tell
 from .config import Config
@@ -169,6 +169,8 @@ def _begin(chosen: Resolved, values: dict[str, Any], allow: bool, complaints: Co
     if chosen.run_id is None and any(name in os.environ for name in _LAUNCHED):
         chosen.run_id = _launched_id(root, entity, project, chosen)
     plan = resume.plan(root, entity, project, chosen)
+    if chosen.sources.get("run_id") == platforms.SOURCE:
+        platforms.begin()
     path = RunPath(entity, project, check_name(plan.run_id or random_id(), "run id"))
     clock = Clock()
     keeper_wake: list[Any] = []

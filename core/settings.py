@@ -13,6 +13,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from . import platforms
 from .complaints import tell
 from .errors import UsageError
 
@@ -217,6 +218,10 @@ def resolve(
     take(_from_environment())
     take((name, value, "settings") for name, value in given.given().items())
     take((name, value, "init()") for name, value in called.items())
+    if not any(values.get(name) for name in ("run_id", "resume_from", "fork_from")) and values.get("resume") != "never":
+        for name, value in platforms.defaults().items():
+            if values.get(name) is None:
+                values[name], sources[name] = value, platforms.SOURCE
     return Resolved(values, sources)
 
 

@@ -27,14 +27,19 @@ _FOUND_BY = {
     ),
     "mpi": ("OMPI_COMM_WORLD_", "RANK SIZE LOCAL_RANK LOCAL_SIZE NODE_RANK"),
     "kubernetes": ("", "POD_NAME POD_NAMESPACE POD_UID NODE_NAME JOB_COMPLETION_INDEX"),
-    "sagemaker": ("", "TRAINING_JOB_NAME SM_CURRENT_HOST SM_CURRENT_INSTANCE_TYPE SM_NUM_GPUS"),
+    "sagemaker": ("", "TRAINING_JOB_NAME TRAINING_JOB_ARN SM_HOSTS SM_CURRENT_HOST SM_CURRENT_INSTANCE_TYPE SM_NUM_GPUS"),
+    "databricks": (
+        "",
+        "DATABRICKS_RUNTIME_VERSION DB_CLUSTER_ID DB_CLUSTER_NAME DB_INSTANCE_TYPE DB_IS_DRIVER DB_IS_JOB_CLUSTER",
+    ),
+    "kubeflow": ("", "KUBEFLOW_TRAINER_SERVER_URL KFP_POD_NAME KFP_POD_UID KFP_RUN_ID"),
     "ray": ("RAY_", "JOB_ID NODE_ID"),
     "github_actions": ("GITHUB_", "RUN_ID RUN_ATTEMPT REPOSITORY REF SHA WORKFLOW JOB"),
     "gitlab_ci": ("CI_", "JOB_ID PIPELINE_ID PROJECT_PATH COMMIT_SHA COMMIT_REF_NAME"),
 }  # fmt: skip
 # Without these, some of the variables above mean something else, or nothing.
 _NEEDED = {"torchrun": "WORLD_SIZE", "sge": "SGE_TASK_ID", "kubernetes": "KUBERNETES_SERVICE_HOST",
-           "sagemaker": "TRAINING_JOB_NAME", "github_actions": "GITHUB_ACTIONS", "gitlab_ci": "GITLAB_CI"}  # fmt: skip
+           "sagemaker": "TRAINING_JOB_NAME", "databricks": "DATABRICKS_RUNTIME_VERSION", "github_actions": "GITHUB_ACTIONS", "gitlab_ci": "GITLAB_CI"}  # fmt: skip
 # What changes what a program computes, or on what.
 REPRODUCING = (
     "CUDA_VISIBLE_DEVICES", "HIP_VISIBLE_DEVICES", "ROCR_VISIBLE_DEVICES", "PYTHONHASHSEED", "CUBLAS_WORKSPACE_CONFIG",
