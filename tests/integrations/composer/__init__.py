@@ -1,0 +1,3 @@
+import pytest
+
+pytest.importorskip("composer", exc_type=ImportError)
