@@ -19,6 +19,7 @@ HOOKS = {
     "transformers.integrations.integration_utils": "tracker.integrations.transformers:_name_reporter",
     "transformers.trainer": "tracker.integrations.transformers:_follow_trainer",
     "trl.trainer.base_trainer": "tracker.integrations.transformers:_follow_cards_of",
+    "trl.trainer.callbacks": "tracker.integrations.transformers:_follow_completions",
     "sentence_transformers.base.trainer": "tracker.integrations.transformers:_follow_cards_of",
 }
 # ... and these are called only where autologging is asked for: nobody else pays for the import of our file.

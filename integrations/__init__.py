@@ -185,6 +185,7 @@ INTEGRATIONS: tuple[Integration, ...] = (
             "transformers.integrations.integration_utils": "_name_reporter",
             "transformers.trainer": "_follow_trainer",
             "trl.trainer.base_trainer": "_follow_cards_of",
+            "trl.trainer.callbacks": "_follow_completions",
             "sentence_transformers.base.trainer": "_follow_cards_of",
         },
         autolog={"transformers.integrations.integration_utils": "_autolog"},

@@ -52,6 +52,10 @@ class Follower(Protocol):
         """A call of `evaluate` or `predict` is over."""
         ...
 
+    def completed(self, columns: list[str], rows: list[list[Any]], step: int) -> None:
+        """Something was generated at a step."""
+        ...
+
     def search(self, name: str | None) -> None:
         """A hyperparameter search begins; None: it is over."""
         ...
@@ -107,7 +111,7 @@ def follow(module: ModuleType, kind: type) -> None:
     """
 
     def followers(trainer: Any) -> list[Follower]:
-        return _followers(trainer, kind)
+        return followers_of(trainer, kind)
 
     def over(trainer: Any) -> None:
         if not any(entry.trainer is trainer for entry in entries()):
@@ -183,7 +187,7 @@ def follow_cards(owner: type, kind: type) -> None:
     def create_model_card(original: Callable[..., Any], trainer: Any, *args: Any, **kwargs: Any) -> Any:
         answer = original(trainer, *args, **kwargs)
         with tracker.guard("the model card's link to the run"):
-            for follower in _followers(trainer, kind):
+            for follower in followers_of(trainer, kind):
                 line = None if follower.is_spare else follower.link()
                 if line is not None:
                     _append(Path(trainer.args.output_dir) / "README.md", line)
@@ -211,7 +215,7 @@ def wait_for_ranks(folder: str) -> None:
         time.sleep(_POLL_SECONDS)
 
 
-def _followers(trainer: Any, kind: type) -> list[Follower]:
+def followers_of(trainer: Any, kind: type) -> list[Follower]:
     """Answer the callbacks of ours in a trainer; of several without a run of their own, one logs."""
     handler = getattr(trainer, "callback_handler", None)
     found: list[Any] = [one for one in getattr(handler, "callbacks", ()) if isinstance(one, kind)]

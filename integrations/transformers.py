@@ -16,7 +16,16 @@ import tracker
 
 from ._transformers_configs import configs
 from ._transformers_predictions import COLUMNS, Samples
-from ._transformers_trainer import Entry, entry_of, folder_of, follow, follow_cards, is_training, wait_for_ranks
+from ._transformers_trainer import (
+    Entry,
+    entry_of,
+    folder_of,
+    follow,
+    follow_cards,
+    followers_of,
+    is_training,
+    wait_for_ranks,
+)
 from ._transformers_trl import KEY, completions
 from .base import EVAL_ROWS, Session, require
 from .patching import wrap
@@ -105,8 +114,15 @@ class Callback:
 
     @tracker.guarded
     def on_init_end(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
-        """Nothing is begun here: trainers are also made to save a model. But `Trainer` is there, in any case."""
-        _follow_trainer(sys.modules["transformers.trainer"])
+        """Nothing is begun here: trainers are also made to save a model. But what is to be followed is loaded."""
+        for name, follow_module in (
+            ("transformers.trainer", _follow_trainer),
+            ("trl.trainer.base_trainer", _follow_cards_of),
+            ("trl.trainer.callbacks", _follow_completions),
+            ("sentence_transformers.base.trainer", _follow_cards_of),
+        ):
+            if name in sys.modules:  # done already, but for where there is no start-up hook
+                follow_module(sys.modules[name])
 
     @tracker.guarded
     def on_train_begin(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
@@ -176,6 +192,8 @@ class Callback:
         chosen = self.watch
         if chosen is None:
             chosen = os.environ.get("TRACKER_WATCH") or os.environ.get("WANDB_WATCH")
+        if chosen is True:
+            chosen = "gradients"
         every = _WATCH_STEPS if chosen is None else max(_WATCH_STEPS_ASKED, int(state.logging_steps or 0))
         self._watch_steps = 0
         if (
@@ -237,6 +255,10 @@ class Callback:
         self._completed = mark
         mode = "train" if trainer.model.training else "eval"
         self._session.table(KEY, ["mode", *columns], [[mode, *row] for row in rows], step)
+
+    def completed(self, columns: list[str], rows: list[list[Any]], step: int) -> None:
+        """Log what was generated at a step."""
+        self._session.table(KEY, columns, rows, self._first_step + step)
 
     def _place(self, key: str) -> str:
         for prefix in self._prefixes:
@@ -447,6 +469,30 @@ def _autolog(module: ModuleType) -> None:
 
     wrap(module, "get_reporting_integration_callbacks", chosen, "transformers")
     _replace_in_loaded(module, "get_reporting_integration_callbacks", "transformers.trainer")
+
+
+def _follow_completions(module: ModuleType) -> None:
+    """Be given what TRL's `LogCompletionsCallback` has generated, which it offers to others by name.
+
+    Args:
+        module: `trl.trainer.callbacks`, once its body has run.
+    """
+    kind = _callback_class()
+
+    def on_step_end(
+        original: Callable[..., Any], callback: Any, args: Any, state: Any, *more: Any, **given: Any
+    ) -> Any:
+        before = len(callback.table)
+        answer = original(callback, args, state, *more, **given)
+        with tracker.guard("the table of completions"):
+            rows = [list(row)[1:] for row in callback.table[before:]]  # the step comes first
+            for follower in followers_of(callback.trainer, kind) if rows else ():
+                if not follower.is_spare:
+                    follower.completed(["prompt", "completion"], rows, state.global_step)
+        return answer
+
+    if hasattr(module, "LogCompletionsCallback"):
+        wrap(module.LogCompletionsCallback, "on_step_end", on_step_end, "transformers", always=True)
 
 
 def _follow_cards_of(module: ModuleType) -> None:

@@ -80,6 +80,29 @@ def test_completions_are_one_growing_table(tmp_path: Path, only_run: OnlyRun) ->
     assert run.id in (tmp_path / "out" / "README.md").read_text()
 
 
+def test_what_its_callback_generates_is_one_growing_table(tmp_path: Path, only_run: OnlyRun) -> None:
+    """TRL#2045: it knows two backends by name, and sends all rows again each time."""
+    callbacks = pytest.importorskip("trl.trainer.callbacks")
+    from transformers import DataCollatorForLanguageModeling, GenerationConfig
+
+    words = tiny.tokenizer()
+    words.padding_side = "left"
+    sentences = [text for text, _ in tiny.texts(16)]
+    trainer = tiny.trainer(
+        tmp_path, model=tiny.writer(), train_dataset=Dataset.from_dict(dict(words(sentences))), processing_class=words,
+        eval_dataset=Dataset.from_dict({"prompt": sentences[:3]}), max_steps=4,
+        data_collator=DataCollatorForLanguageModeling(words, mlm=False),
+    )  # fmt: skip
+    options = GenerationConfig(max_new_tokens=3, pad_token_id=0, eos_token_id=3)
+    trainer.add_callback(callbacks.LogCompletionsCallback(trainer, options, freq=2))
+    trainer.train()
+    tracker.finish()
+    rows = only_run().table("completions").rows()
+
+    assert [row["step"] for row in rows] == [2] * 3 + [4] * 3
+    assert [row["prompt"] for row in rows] == sentences[:3] * 2
+
+
 def test_supervised_fine_tuning_is_a_training(tmp_path: Path, only_run: OnlyRun) -> None:
     trl = pytest.importorskip("trl")
     args = trl.SFTConfig(
