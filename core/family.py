@@ -8,6 +8,7 @@ what a killed process has left means nothing to anybody.
 
 from __future__ import annotations
 
+import mmap
 import os
 from typing import TYPE_CHECKING, NamedTuple
 
@@ -22,8 +23,7 @@ if TYPE_CHECKING:
 
 OPEN, TRAINING, RELEASED = b"o", b"t", b"r"
 _PREFIX = "run~"
-_fd = -1  # of this process's mark, kept open: its first byte changes with every training
-_file = (0, 0)  # which file that is: a program may close descriptors that it knows nothing of, and open its own
+_map: mmap.mmap | None = None  # of this process's mark: its first byte changes with every training, however short
 _pid = 0
 _marked: Run | None = None
 _chain: tuple[tuple[int, int], list[str]] | None = None  # the names of the ancestors' marks; for which process
@@ -50,28 +50,27 @@ class Mark(NamedTuple):
 
 def tell(run: Run) -> None:
     """Say that this run is the one open in this process. What goes wrong is no harm: nobody finds it then."""
-    global _fd, _file, _pid, _marked
+    global _map, _pid, _marked
     facts = [str(run.folder.parents[2]), run.entity, run.project, run.id, run.name, run._journal.id]
+    _map, _marked = None, None
     try:
-        if _pid != os.getpid() or not _is_there():
-            _forget()  # a forked child has its parent's
-            flags = os.O_RDWR | os.O_CREAT | getattr(os, "O_CLOEXEC", 0) | getattr(os, "O_NOFOLLOW", 0)
-            _fd, _pid = os.open(os.path.join(_folder(), _name(os.getpid())), flags, 0o600), os.getpid()
-            _file = _identity(_fd)
-        # What an earlier run has left behind the line's end is not read. Cutting a file can wait for the disk.
-        os.pwrite(_fd, OPEN + msgspec.json.encode(facts) + b"\n", 0)
-        _marked = run
-    except (OSError, AttributeError, TypeError, ValueError):  # Windows has no pwrite
-        _forget()
+        text = OPEN + msgspec.json.encode(facts) + b"\n"
+        flags = os.O_RDWR | os.O_CREAT | getattr(os, "O_CLOEXEC", 0) | getattr(os, "O_NOFOLLOW", 0)
+        fd = os.open(os.path.join(_folder(), _name(os.getpid())), flags, 0o600)
+        try:
+            os.write(fd, text)  # what an earlier run has left behind the line's end is not read
+            _map = mmap.mmap(fd, 1)
+        finally:
+            os.close(fd)
+        _pid, _marked = os.getpid(), run
+    except (OSError, ValueError):
+        return
 
 
 def change(run: Run, status: bytes) -> None:
-    """Say what becomes of it. One byte: trainings may be short."""
-    if run is _marked and _pid == os.getpid() and _is_there():
-        try:
-            os.pwrite(_fd, status, 0)
-        except OSError:
-            _forget()
+    """Say what becomes of it."""
+    if run is _marked and _map is not None and _pid == os.getpid():
+        _map[:1] = status
 
 
 def untell(run: Run, before: Run | None) -> None:
@@ -81,16 +80,17 @@ def untell(run: Run, before: Run | None) -> None:
         run: The run that has ended.
         before: The one that is current now.
     """
+    global _map, _marked
     if run is not _marked or _pid != os.getpid():
         return
     if before is not None and not before.disabled:
         tell(before)
         return
+    _map, _marked = None, None
     try:
         os.unlink(os.path.join(_folder(), _name(_pid)))
     except OSError:
         pass
-    _forget()
     sweep()
 
 
@@ -185,23 +185,3 @@ def _folder(*, is_made: bool = True) -> str:
     if hasattr(os, "getuid") and os.lstat(folder).st_uid != os.getuid():
         raise PermissionError(f"{folder} belongs to somebody else")
     return folder
-
-
-def _identity(fd: int) -> tuple[int, int]:
-    found = os.fstat(fd)
-    return found.st_dev, found.st_ino
-
-
-def _is_there() -> bool:
-    """Answer whether the descriptor is still that of the mark."""
-    try:
-        return _fd >= 0 and _identity(_fd) == _file
-    except OSError:
-        return False
-
-
-def _forget() -> None:
-    global _fd, _marked
-    if _is_there():
-        os.close(_fd)
-    _fd, _marked = -1, None

@@ -11,7 +11,6 @@ from pathlib import Path
 import pytest
 
 import tracker
-from tracker.core import family
 from tracker.core.history import read_run
 
 SETTINGS = {"silent": True, "console": "off"}
@@ -138,21 +137,6 @@ def test_a_forked_child_has_a_mark_of_its_own(tmp_path: Path) -> None:
     assert os.waitstatus_to_exitcode(status) == 0
     assert _child("import tracker; print(tracker.attach().id)") == run.id
     run.finish()
-
-
-def test_a_descriptor_that_somebody_else_has_now_is_let_be(tmp_path: Path) -> None:
-    """A program may close all descriptors, and get the mark's number for a file of its own."""
-    run = tracker.init(project="digits", settings=SETTINGS)
-    theirs = os.open(tmp_path / "theirs", os.O_RDWR | os.O_CREAT)
-    os.write(theirs, b"theirs")
-    os.dup2(theirs, family._fd)
-    run.hold()
-    run.rest()
-    run.finish()
-
-    assert (tmp_path / "theirs").read_bytes() == b"theirs"
-    assert os.fstat(theirs).st_size == 6
-    os.close(theirs)
 
 
 def test_a_folder_that_is_not_ours_is_not_believed(tmp_path: Path) -> None:
