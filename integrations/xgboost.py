@@ -121,8 +121,12 @@ def _callback_class() -> type:
 
         def after_iteration(self, model: Any, epoch: int, evals_log: Any) -> bool:
             """Log the metrics of a round; never stops the training."""
-            if self._training is not None:
-                self._training.log_round(evals_log)
+            training = self._training
+            if training is not None and training.is_logged:
+                try:
+                    training.log_round(evals_log)
+                except Exception as error:  # caught here, without one more call in each round
+                    training.fail_round(error)
             return False
 
         def after_training(self, model: Any) -> Any:
@@ -172,7 +176,7 @@ class _Training:
         self._rounds = 0  # that were logged
         self._columns: list[tuple[str, str, Sequence[Any]]] = []  # name, that of the deviation, values
         self._is_distributed = False
-        self._is_logged = False
+        self.is_logged = False
 
     @tracker.guarded
     def begin(self, model: Any) -> None:
@@ -194,7 +198,7 @@ class _Training:
             arguments["estimator"] = type(fit_call.args[0]).__name__
         if not self.fit.begin(dict(params or {}), arguments, goes_on=self._offset > 0):
             return
-        self._is_logged = True
+        self.is_logged = True
         if call is not None:
             call.training = self
         if fit_call is not None:
@@ -217,9 +221,10 @@ class _Training:
             self.fit.describe({"train": (data.num_row(), data.num_col()), **sets}, data.feature_names)
 
     @tracker.guarded
+    def fail_round(self, error: Exception) -> None:
+        raise error
+
     def log_round(self, history: Mapping[str, Mapping[str, Sequence[Any]]]) -> None:
-        if not self._is_logged:
-            return
         if len(self._columns) != sum(map(len, history.values())):
             # XGBoost adds to the same lists in every round.
             columns = ((self._name(data, name), data, name) for data in history for name in history[data])
@@ -393,7 +398,6 @@ def _install(*loaded: ModuleType) -> None:
     if training is not None:
         container = training.CallbackContainer
         wrap(container, "__init__", _around_container, "xgboost", always=True)
-        wrap(container, "before_iteration", _around_before_iteration, "xgboost", always=True)
         wrap(container, "after_training", _around_after_training, "xgboost", always=True)
         for function in ("train", "cv"):
             boosting.wrap_everywhere(training, function, _around_train, "xgboost")
@@ -458,20 +462,23 @@ def _take_part(container: Any) -> None:
     for callback in container.callbacks:
         if isinstance(callback, _callback_class()):
             callback._begin(container)  # type: ignore[attr-defined]
+    trainings = _trainings(container)
+    if not trainings:
+        return
+    before_iteration = container.before_iteration
+
+    def first(model: Any, epoch: int, dtrain: Any, evals: Any) -> Any:
+        del container.before_iteration  # the class's is there again: rounds cost nothing
+        for training in trainings:
+            training.describe(dtrain, evals)
+        return before_iteration(model, epoch, dtrain, evals)
+
+    container.before_iteration = first
 
 
 def _trainings(container: Any) -> list[_Training]:
     found = (getattr(callback, "_training", None) for callback in container.callbacks)
     return [training for training in found if isinstance(training, _Training) and training.container is container]
-
-
-def _around_before_iteration(
-    original: Any, container: Any, model: Any, epoch: int, dtrain: Any, evals: Any, *args: Any, **kwargs: Any
-) -> Any:
-    if epoch == 0:
-        for training in _trainings(container):
-            training.describe(dtrain, evals)
-    return original(container, model, epoch, dtrain, evals, *args, **kwargs)
 
 
 def _around_after_training(original: Any, container: Any, model: Any) -> Any:
