@@ -7,6 +7,7 @@ the device is never waited for.
 from __future__ import annotations
 
 import gc
+import os
 import threading
 import weakref
 from collections.abc import Callable, Mapping
@@ -29,6 +30,8 @@ EVERY_STEPS = 10
 """From there on only each of so many: what a step costs is bounded."""
 MAX_OPTIMIZERS = 16
 """In one training; of further ones nothing is logged."""
+RETRY_STEPS = 100
+"""An optimizer that is not logged (other ranks) is asked about again after so many steps."""
 MAX_LOSSES = 256
 """Backward passes between two steps whose losses are added up."""
 
@@ -49,6 +52,8 @@ class Steps:
         self.count = 0
         self.taken = 0  # steps taken in this process: the first ones are those that we see
         self.row: dict[str, Any] | None = None
+        self.run: tracker.Run | None = None
+        self.pid = os.getpid()
         self.is_kept = True
         self.has_gradients_inside = False
 
@@ -143,11 +148,13 @@ class TrackerHook:
         self._model = None if model is None else weakref.ref(model)
         self._watch = watch
         self._watch_freq = watch_freq
+        self._waits = 0
         self._handles = [
             optimizer.register_step_pre_hook(_undisturbed(lambda *step: self._before(*step))),
             optimizer.register_step_post_hook(_undisturbed(lambda *step: self._after(*step))),
         ]
         _by_hand.add(optimizer)
+        weakref.finalize(optimizer, self.session.pause, wait=False).atexit = False  # what comes next is no part of it
 
     def remove(self) -> None:
         """Log nothing more; a run that was begun here stays open until the next one, or the end of the program."""
@@ -162,6 +169,10 @@ class TrackerHook:
     @tracker.guarded
     def _before(self, optimizer: Optimizer, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> None:
         if self.session.run is None and not self.session.has_begun:
+            if self._waits:
+                self._waits -= 1
+                return
+            self._waits = RETRY_STEPS
             self._begin(optimizer)
         self._steps.before(optimizer, [], _has_closure(args, kwargs))
 
@@ -173,9 +184,10 @@ class TrackerHook:
 
     def _begin(self, optimizer: Optimizer) -> None:
         model = None if self._model is None else self._model()
-        run = self.session.begin({self._steps.prefix: config_of(optimizer)})
+        run = self.session.begin()
         if run is None:
             return
+        self.session.configure(self._steps.prefix, config_of(optimizer))
         self._steps.go_on(optimizer, run)
         if model is not None:
             _know(self.session, run, model, self._watch, self._watch_freq)
@@ -207,6 +219,9 @@ def track(optimizer: Optimizer, model: Any = None, **options: Any) -> TrackerHoo
 
 _by_hand: weakref.WeakSet[Any] = weakref.WeakSet()
 _all: list[Steps] = []  # of the loop that goes on
+_refused: weakref.WeakKeyDictionary[Any, int] = (
+    weakref.WeakKeyDictionary()
+)  # optimizer -> steps until it is asked again
 _losses = threading.local()  # .since_step: what backward was called on since the last step
 
 
@@ -236,6 +251,8 @@ def _before(optimizer: Optimizer, args: tuple[Any, ...], kwargs: Mapping[str, An
         return
     if _own_loop.loop() is None:  # a framework's training: its own integration logs
         return
+    if _all and _all[0].pid != os.getpid():  # a forked child's part of the training
+        return
     steps = _steps_of(optimizer)
     if steps is not None:
         steps.before(optimizer, losses, _has_closure(args, kwargs))
@@ -247,9 +264,9 @@ def _after(optimizer: Optimizer, args: tuple[Any, ...], kwargs: Mapping[str, Any
     for steps in _all:
         if steps.row is not None and steps.optimizer() is optimizer:
             row = steps.after(optimizer)
-            run = _own_loop.begin()
-            if row is not None and run is not None:
-                run.log_at(row, steps.count)
+            steps.run = _own_loop.begin()
+            if row is not None and steps.run is not None:
+                steps.run.log_at(row, steps.count)
 
 
 def _steps_of(optimizer: Optimizer) -> Steps | None:
@@ -257,7 +274,10 @@ def _steps_of(optimizer: Optimizer) -> Steps | None:
     for steps in _all:
         if steps.optimizer() is optimizer:
             return steps
-    if _all:
+    if _refused.get(optimizer):
+        _refused[optimizer] -= 1
+        return None
+    if _all and optimizer not in _refused:
         gc.collect()  # a schedule makes a cycle of its optimizer: only so it is seen that one is gone
         own = {id(one) for group in optimizer.param_groups for one in group["params"]}
         is_another = all(steps.optimizer() is None for steps in _all) and not any(
@@ -265,7 +285,10 @@ def _steps_of(optimizer: Optimizer) -> Steps | None:
         )
         if is_another:
             _rest()
-    return _begin(optimizer)
+    begun = _begin(optimizer)
+    if begun is None:
+        _refused[optimizer] = RETRY_STEPS
+    return begun
 
 
 def _begin(optimizer: Optimizer) -> Steps | None:
@@ -273,35 +296,36 @@ def _begin(optimizer: Optimizer) -> Steps | None:
     if place >= MAX_OPTIMIZERS:
         return None
     prefix = "optimizer" if place == 0 else f"optimizer_{place + 1}"
-    run = _own_loop.begin({prefix: config_of(optimizer)})
-    if run is None:
+    run = _own_loop.begin()
+    session = _own_loop.loop()
+    if run is None or session is None:
         return None
+    session.configure(prefix, config_of(optimizer))
     steps = Steps(optimizer, prefix, EVERY_STEPS)
+    steps.run = run
     if place < len(_all):  # in the place of one that is gone: the same training with another optimizer
         steps.count = _all[place].count
         _all[place] = steps
     else:
         steps.go_on(optimizer, run)
         _all.append(steps)
-    session = _own_loop.loop()
-    if place == 0 and session is not None:
+    if place == 0:
         with tracker.guard("the model's facts"):
             found = surroundings(optimizer)
             if found.arguments:
                 session.configure("args", found.arguments)
             if found.model is not None:
                 _know(session, run, found.model, None, 0)
-        run.on_finish(_finish)
+        run.on_finish(lambda: _finish(run))
     weakref.finalize(optimizer, _one_is_gone).atexit = False
     return steps
 
 
-def _finish() -> None:
-    session = _own_loop.loop()
-    run = None if session is None else session._run
+def _finish(ending: tracker.Run | None = None) -> None:
+    """Log the last step of each optimizer, where its run still takes it."""
     for steps in _all:
-        row = steps.last()
-        if row is not None and run is not None:
+        row, run = steps.last(), steps.run
+        if row is not None and run is not None and (run is ending or run.state == "running"):
             run.log_at(row, steps.count)
 
 
@@ -323,9 +347,9 @@ def _rest() -> None:
 def _around_backward(original: Callable[..., Any], loss: Any, *args: Any, **kwargs: Any) -> Any:
     with tracker.guard("optimizer/loss"):
         since = _since_step()
-        if len(since) < MAX_LOSSES and loss.dim() == 0 and not _losses.is_inside:
+        if len(since) < MAX_LOSSES and loss.numel() == 1 and not _losses.is_inside:
             scaled = getattr(loss, "_tracker_unscaled", None)
-            since.append((loss if scaled is None else scaled).detach())
+            since.append((loss if scaled is None else scaled).detach().reshape(()))
     inside, _losses.is_inside = _losses.is_inside, True
     try:
         return original(loss, *args, **kwargs)

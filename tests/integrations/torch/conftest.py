@@ -21,6 +21,7 @@ def forget() -> Iterator[None]:
     torch.manual_seed(0)
     yield
     ours._all.clear()
+    ours._refused.clear()
     _own_loop._sessions.clear()
 
 

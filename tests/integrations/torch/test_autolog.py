@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gc
+import os
 import sys
 import weakref
 from collections.abc import Callable
@@ -14,6 +15,7 @@ import torch
 import tracker
 from tests.integrations.torch.conftest import Net, train
 from tracker.integrations import patching
+from tracker.integrations import torch as ours
 from tracker.integrations.base import Session
 
 pytestmark = pytest.mark.usefixtures("autolog")
@@ -279,6 +281,50 @@ def test_other_ranks_log_nothing(read: Callable[[], list[Any]], monkeypatch: pyt
     train(model, torch.optim.SGD(model.parameters(), lr=0.1), 2)
 
     assert read() == []
+
+
+def test_what_is_not_logged_costs_next_to_nothing(
+    read: Callable[[], list[Any]], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """8.1 #6: other ranks, and optimizers beyond the most that are told apart, are not looked at at each step."""
+    looked: list[str] = []
+    collect = gc.collect
+    monkeypatch.setattr(gc, "collect", lambda *args: looked.append("collected") or collect(*args))
+    monkeypatch.setattr(ours, "config_of", lambda _: looked.append("described") or {})
+    kept = [torch.optim.SGD(Net().parameters(), lr=0.1) for _ in range(ours.MAX_OPTIMIZERS + 1)]
+    for _ in range(50):
+        for optimizer in kept:
+            optimizer.step()
+    tracker.finish()
+    (run,) = read()
+    assert looked.count("described") == ours.MAX_OPTIMIZERS
+    assert looked.count("collected") == ours.MAX_OPTIMIZERS  # once for each but the first
+    assert f"optimizer_{ours.MAX_OPTIMIZERS}/step" in run.summary
+
+    looked.clear()
+    ours._all.clear()
+    monkeypatch.setenv("RANK", "1")
+    other = torch.optim.SGD(Net().parameters(), lr=0.1)
+    for _ in range(50):
+        other.step()
+    assert looked == []
+
+
+def test_a_forked_childs_steps_are_not_its_parents(only_run: Callable[[], Any]) -> None:
+    """8.1 #8, #9: a child that trains a copy of the model does not write into the run as if it were the loop."""
+    model = Net()
+    optimizer = torch.optim.SGD(model.parameters(), lr=0.1)
+    train(model, optimizer, 2)
+    pid = os.fork()
+    if pid == 0:
+        try:
+            train(model, optimizer, 3)
+        finally:
+            os._exit(0)
+    assert os.waitpid(pid, 0)[1] == 0
+    tracker.finish()
+
+    assert [row["optimizer/step"] for row in only_run().history(pandas=False)] == [1, 2]
 
 
 def test_a_fault_of_ours_does_not_reach_the_loop(
