@@ -21,7 +21,7 @@ const gap = 10;
 const side = 14;
 
 interface PanelsProps {
-  /** Whose closed sections are remembered. */
+  /** Whose toggled sections are remembered. */
   scope: string;
   metrics: readonly Metric[];
   runs: readonly string[];
@@ -58,8 +58,8 @@ function Wall({ scope, metrics, runs, looks, view, change, titleOf, sections }: 
   const wall = useRef<HTMLDivElement>(null);
   const width = useWidth(wall) - 2 * side;
   const columns = Math.max(1, Math.floor((width + gap) / (panelWidth + gap)));
-  const [closed, toggleClosed] = useClosedSections(scope);
-  const rows = useMemo(() => makeRows(sections, closed, columns), [sections, closed, columns]);
+  const [toggled, toggle] = useToggledSections(scope);
+  const rows = useMemo(() => makeRows(sections, toggled, columns), [sections, toggled, columns]);
   const order = useMemo(() => sections.flatMap((section) => section.metrics), [sections]);
 
   const virtual = useVirtualizer({
@@ -106,7 +106,7 @@ function Wall({ scope, metrics, runs, looks, view, change, titleOf, sections }: 
                   className="section-head"
                   style={{ transform: `translateY(${item.start}px)`, height: headHeight }}
                 >
-                  <button type="button" aria-expanded={row.isOpen} onClick={() => toggleClosed(row.section.name)}>
+                  <button type="button" aria-expanded={row.isOpen} onClick={() => toggle(row.section.name)}>
                     <ChevronIcon isOpen={row.isOpen} />
                     <span>{row.section.name || "metrics"}</span>
                     <span className="count">{integer(row.section.metrics.length)}</span>
@@ -142,9 +142,9 @@ function Wall({ scope, metrics, runs, looks, view, change, titleOf, sections }: 
 }
 
 // Remembered on this machine rather than in the address: it is a habit of the reader, not part of the picture.
-function useClosedSections(scope: string): [ReadonlySet<string>, (name: string) => void] {
+function useToggledSections(scope: string): [ReadonlySet<string>, (name: string) => void] {
   const storageKey = `tracker.closed:${scope}`;
-  const [closed, setClosed] = useState<ReadonlySet<string>>(() => {
+  const [toggled, setToggled] = useState<ReadonlySet<string>>(() => {
     try {
       const stored: unknown = JSON.parse(localStorage.getItem(storageKey) ?? "[]");
       return new Set(Array.isArray(stored) ? stored.map(String) : []);
@@ -154,7 +154,7 @@ function useClosedSections(scope: string): [ReadonlySet<string>, (name: string) 
   });
   const toggle = useCallback(
     (name: string) =>
-      setClosed((before) => {
+      setToggled((before) => {
         const next = new Set(before);
         if (!next.delete(name)) next.add(name);
         try {
@@ -166,5 +166,5 @@ function useClosedSections(scope: string): [ReadonlySet<string>, (name: string) 
       }),
     [storageKey],
   );
-  return [closed, toggle];
+  return [toggled, toggle];
 }

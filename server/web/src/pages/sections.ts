@@ -13,6 +13,8 @@ export type Row =
 
 const collator = new Intl.Collator("en", { numeric: true });
 const machineSection = "system";
+// What `watch` records of the insides of a model: hundreds of metrics, for those who look for them.
+const insides = /^(dead_units|gradients|grad_(norm|nan|inf)|parameters|param_(norm|nan|inf)|update_ratio)$/;
 
 export function makeSections(
   metrics: readonly Metric[],
@@ -32,9 +34,22 @@ export function makeSections(
     name,
     metrics: list.sort((a, b) => collator.compare(a.key, b.key)),
   }));
-  // Metrics without a prefix are the ones people look at first; what the machine did comes last.
-  const rank = (name: string): number => (name === "" ? 0 : name === machineSection ? 2 : 1);
   return sections.sort((a, b) => rank(a.name) - rank(b.name) || collator.compare(a.name, b.name));
+}
+
+// Metrics without a prefix are the ones people look at first; the model's insides, and what the machine did, come last.
+function rank(section: string): number {
+  return section === "" ? 0 : isFolded(section) ? 2 : section === machineSection ? 3 : 1;
+}
+
+/** Whether a section is closed until it is opened. */
+export function isFolded(section: string): boolean {
+  return insides.test(section);
+}
+
+/** The order of names in a list: those of the model's insides last. */
+export function compareKeys(a: string, b: string): number {
+  return Number(isFolded(beforeSlash(a))) - Number(isFolded(beforeSlash(b))) || collator.compare(a, b);
 }
 
 function beforeSlash(key: string): string {
@@ -42,10 +57,11 @@ function beforeSlash(key: string): string {
   return slash > 0 ? key.slice(0, slash) : "";
 }
 
-export function makeRows(sections: readonly Section[], closed: ReadonlySet<string>, columns: number): Row[] {
+/** `toggled` has the sections that the reader has closed, or, of those that are closed at first, has opened. */
+export function makeRows(sections: readonly Section[], toggled: ReadonlySet<string>, columns: number): Row[] {
   const rows: Row[] = [];
   for (const section of sections) {
-    const isOpen = !closed.has(section.name);
+    const isOpen = toggled.has(section.name) === isFolded(section.name);
     rows.push({ kind: "head", section, isOpen });
     if (!isOpen) continue;
     for (let start = 0; start < section.metrics.length; start += columns) {

@@ -13,6 +13,7 @@ import type { Value } from "../api/types";
 import { matcher } from "../state/view";
 import { comparable, show } from "../ui/format";
 import { Search } from "../ui/search";
+import { compareKeys } from "./sections";
 
 const rowHeight = 26;
 const features = tableFeatures({
@@ -44,7 +45,7 @@ const columns: ColumnDef<typeof features, Entry>[] = [
   {
     accessorKey: "key",
     header: "Name",
-    sortFn: (a, b) => collator.compare(a.original.key, b.original.key),
+    sortFn: (a, b) => compareKeys(a.original.key, b.original.key),
   },
   {
     accessorKey: "value",
