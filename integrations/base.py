@@ -370,6 +370,9 @@ class Session:
         return said in (None, run_id)
 
     def _make_up_id(self) -> None:
+        if around := _around():
+            self._went_on, self._is_reserved = around, True
+            return
         chosen = tracker.Settings.resolved(resume=self.arguments.get("resume"))
         if chosen.run_id is None and chosen.resume in (True, "auto"):
             return

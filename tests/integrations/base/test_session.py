@@ -455,3 +455,20 @@ def test_runs_that_have_ended_are_not_held(read: Read) -> None:
     assert len(read()) == 3
     assert base._owned == {}
     assert [run() for run in ended] == [None, None, None]
+
+
+def test_a_launcher_around_says_which_run_it_is(monkeypatch: pytest.MonkeyPatch, read: Read) -> None:
+    """Ray's trials: whoever reserves an id, or opens a run, in a trial's process gets the trial's."""
+    monkeypatch.setattr(base, "_around", lambda: {"id": "trial-7", "group": "search", "resume": "allow"})
+    monkeypatch.setattr("tracker.integrations.ray.end_with_worker", lambda run: None)
+    first, second = Session("some"), Session("other", name="mine")
+    assert first.reserve() == "trial-7"
+    first.begin()
+    first.log({"loss": 1.0}, step=1)
+    first.end()
+    second.begin()
+    second.log({"loss": 0.5}, step=2)
+    second.end()
+    (run,) = read()
+
+    assert (run.id, run.group, run.name, losses(run)) == ("trial-7", "search", "mine", [1.0, 0.5])
