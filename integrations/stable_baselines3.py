@@ -278,8 +278,11 @@ def _arguments(model: Any) -> dict[str, Any]:
 
 
 def _argument(value: Any) -> Any:
-    for inside in ("value_schedule", "val"):  # a schedule that was made of a number is that number
-        value = getattr(value, inside, value)
+    if getattr(value, "__module__", None) == "stable_baselines3.common.utils" and callable(value):
+        if value(1.0) == value(0.5) == value(0.0):  # a schedule that was made of a number
+            return float(value(1.0))
+        value = getattr(value, "value_schedule", value)
+        return {"schedule": type(value).__name__, **vars(value)}
     if hasattr(value, "_asdict"):  # TrainFreq
         value = value._asdict()
     return str(value) if type(value).__name__ == "device" else value

@@ -133,6 +133,21 @@ def test_a_schedule_that_was_a_number_is_that_number(only_run: OnlyRun) -> None:
     assert only_run().config["args"]["clip_range"] == 0.3
 
 
+def test_a_schedule_of_the_frameworks_is_its_arguments(only_run: OnlyRun) -> None:
+    schedules = pytest.importorskip("stable_baselines3.common.utils")
+    if not hasattr(schedules, "LinearSchedule"):
+        pytest.skip("this version has none")
+    ppo(clip_range=schedules.LinearSchedule(0.3, 0.1, 0.5)).learn(32, callback=TrackerCallback())
+    tracker.finish()
+
+    assert only_run().config["args"]["clip_range"] == {
+        "schedule": "LinearSchedule",
+        "start": 0.3,
+        "end": 0.1,
+        "end_fraction": 0.5,
+    }
+
+
 def test_media_of_the_logger_are_ours(only_run: OnlyRun) -> None:
     """What TensorBoard shows of a training is kept as well, and no other kind of value breaks it."""
     from matplotlib import pyplot
