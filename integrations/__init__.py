@@ -98,7 +98,7 @@ INTEGRATIONS: tuple[Integration, ...] = (
     ),
     Integration(
         name="tensorboard",
-        classes=("patch", "unpatch", "log"),
+        classes=("patch", "unpatch", "log", "load"),
         versions=">=2.10",
         distribution="tensorboard",
         tier=1,

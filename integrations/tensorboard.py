@@ -6,6 +6,7 @@ behind Python's back: its files are read while they grow.
 
 from __future__ import annotations
 
+import os
 import sys
 import weakref
 from collections.abc import Callable
@@ -16,7 +17,7 @@ import tracker
 
 from . import INTEGRATIONS, _own_loop, patching
 from ._tensorboard_events import number, values_of
-from ._tensorboard_files import Follower, event_files
+from ._tensorboard_files import Folder, Follower, event_files
 from ._tensorboard_names import Names
 from .base import training
 
@@ -136,6 +137,37 @@ def log(tf_summary_str_or_pb: Any, step: int | None = None, namespace: str = "",
     run.log({f"{namespace}/{tag}" if namespace else tag: value for tag, value in row.items()}, step=step)
 
 
+def load(logdir: str | os.PathLike[str], run: tracker.Run | None = None, **arguments: Any) -> tracker.Run:
+    """Log what event files of earlier trainings say, those of all folders below included.
+
+    Args:
+        logdir: The folder; names begin in it.
+        run: Log to this run; it stays open. Without one, a run is begun and ended.
+        arguments: Of `tracker.init`, for a run that is begun: `project`, `name`, ...
+
+    Returns:
+        The run.
+
+    Raises:
+        UsageError: There is no event file.
+
+    Example:
+        for folder in Path("runs").iterdir():
+            tracker.tensorboard.load(folder, project="digits", name=folder.name)
+    """
+    root = os.path.abspath(os.fspath(logdir))
+    folders = sorted(folder for folder, _, _ in os.walk(root) if event_files(folder))
+    if not folders:
+        raise tracker.UsageError(f"there is no event file of TensorBoard's in {root}, nor in a folder below it.")
+    into = run or tracker.init(**{"reinit": "create_new", **arguments})
+    sync = Sync(into, root)
+    for folder in folders:
+        Folder(folder, set()).read(sync.take)
+    if run is None:
+        into.finish()
+    return into
+
+
 # --- where events come by ------------------------------------------------------------------
 
 
@@ -203,6 +235,12 @@ def _around_create(original: Callable[..., Any], writer: Any, *args: Any, **kwar
 def _follow(writer: Any, logdir: str, before: set[str]) -> None:
     sync = _sync(_is_made_by_framework(), opens=True)
     if sync is None:
+        return
+    if "://" in logdir:
+        tracker.termwarn(
+            f"tf.summary writes to {logdir}, which is not on this disk and is not followed. Write to a local folder.",
+            repeat=False,
+        )
         return
     flush = sys.modules[_SUMMARIES].flush_summary_writer
     sync.names.see(logdir)

@@ -302,3 +302,47 @@ def test_a_summary_can_be_logged_by_hand(only_run: Callable[[], Any]) -> None:
         tracker.tensorboard.log(summary.SerializeToString(), step=4, namespace="eval")
 
     assert rows(only_run()) == [{"_step": 3, "loss": 0.5}, {"_step": 4, "eval/loss": 0.5}]
+
+
+@both
+def test_files_of_earlier_trainings_can_be_loaded(make: Any, tmp_path: Path, only_run: Callable[[], Any]) -> None:
+    """Steps, times, folders and hyperparameters as they stand in the files; another run that is open has none of it."""
+    writer = make(str(tmp_path / "logs"))
+    for step in (5, 3):
+        writer.add_scalar("loss", step / 2, step, walltime=1_600_000_000 + step)
+    writer.add_scalars("rate", {"slow": 0.1, "quick": 0.5}, 3)
+    writer.add_histogram("weights", np.arange(100.0), 5)
+    writer.add_hparams({"lr": 0.1}, {"hparam/accuracy": 0.5})
+    writer.close()
+    with pytest.raises(tracker.UsageError, match="no event file"):
+        tracker.tensorboard.load(tmp_path / "nothing")
+    tracker.tensorboard.load(tmp_path / "logs", project="old", name="first")
+
+    run = only_run()
+    assert (run.project, run.name, run.state, run.config["hparams"]) == ("old", "first", "finished", {"lr": 0.1})
+    by_step = {row["_step"]: row for row in rows(run)}
+    assert {step: row["loss"] for step, row in by_step.items() if "loss" in row} == {3: 1.5, 5: 2.5}
+    assert (by_step[3]["rate/slow"], by_step[3]["rate/quick"]) == (0.1, 0.5)
+    assert sum(by_step[5]["weights"]["values"]) == 100
+    assert run.summary["hparam/accuracy"] == 0.5
+
+
+def test_a_killed_program_loses_nothing(script: Any, only_run: Callable[[], Any]) -> None:
+    """8.1 #12: TensorBoard's own file lacks what its thread has not written yet; the run has all of it."""
+    script(
+        """
+        import os
+        import tracker
+        from torch.utils.tensorboard import SummaryWriter
+
+        tracker.init(sync_tensorboard=True)
+        writer = SummaryWriter("logs")
+        for step in range(1000):
+            writer.add_scalar("loss", step, step)
+        os.kill(os.getpid(), 9)
+        """,
+        code_expected=-9,
+    )
+
+    kept = rows(only_run())
+    assert [row["loss"] for row in kept] == list(range(1000))
