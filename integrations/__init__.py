@@ -36,7 +36,7 @@ INTEGRATIONS: tuple[Integration, ...] = (
     Integration(
         name="fastai",
         classes=("TrackerCallback",),
-        versions=">=2.7",
+        versions=">=2.8",
         distribution="fastai",
         tier=2,
         autolog={"fastai.learner": "_autolog"},
@@ -52,14 +52,14 @@ INTEGRATIONS: tuple[Integration, ...] = (
     Integration(
         name="ray",
         classes=("TrackerCallback", "TrackerTrainCallback", "setup_tracker"),
-        versions=">=2.48",
+        versions=">=2.60",
         distribution="ray",
         tier=2,
     ),
     Integration(
         name="spacy",
         classes=("tracker_logger",),
-        versions=">=3.5",
+        versions=">=3.8",
         distribution="spacy",
         tier=2,
         autolog={"spacy.training.loop": "_autolog"},
@@ -146,7 +146,7 @@ INTEGRATIONS: tuple[Integration, ...] = (
     Integration(
         name="ultralytics",
         classes=("TrackerCallback", "add_tracker_callback"),
-        versions=">=8.3",
+        versions=">=8.4",
         distribution="ultralytics",
         tier=2,
         autolog={"ultralytics.utils.callbacks": "_autolog"},
@@ -208,7 +208,7 @@ INTEGRATIONS: tuple[Integration, ...] = (
     Integration(
         name="langchain_core",
         classes=("TrackerCallback",),
-        versions=">=0.3",
+        versions=">=1.8",
         distribution="langchain-core",
         tier=3,
     ),
@@ -222,14 +222,14 @@ INTEGRATIONS: tuple[Integration, ...] = (
     Integration(
         name="metaflow",
         classes=("tracker_log",),
-        versions=">=2.12",
+        versions=">=2.19",
         distribution="metaflow",
         tier=3,
     ),
     Integration(
         name="openai",
         classes=("log_calls",),
-        versions=">=1.66",
+        versions=">=3.52",
         distribution="openai",
         tier=3,
     ),
