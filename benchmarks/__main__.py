@@ -23,6 +23,7 @@ SUBJECTS = (
     "watch",
     "xgboost_rounds",
     "hf_trainer",
+    "lightning_steps",
     "import_init",
     "capture_cost",
     "console",
