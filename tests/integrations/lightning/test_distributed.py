@@ -154,7 +154,8 @@ def test_a_killed_training_goes_on_in_its_run(idiom: str, script: Script, only_r
     assert run.state == "finished"
     steps = [row["_step"] for row in run.scan_history()]
     assert steps == sorted(set(steps))
-    assert [artifact.metadata["step"] for artifact in run.logged_artifacts()] == [5, 10, 15, 20]
+    # What the kill has interrupted is completed by the next start, in any order.
+    assert sorted(artifact.metadata["step"] for artifact in run.logged_artifacts()) == [5, 10, 15, 20]
 
 
 def test_two_ranks_that_were_killed_go_on_in_their_run(script: Script, only_run: OnlyRun, tmp_path: Path) -> None:
