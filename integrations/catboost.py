@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 import tracker
 
 from . import _boosting as boosting
+from . import _boosting_tables as tables
 from . import base
 from .patching import is_autologging, wrap
 
@@ -190,18 +191,18 @@ class _Training:
         try:
             part = pool.slice(rows)
         except base.require("catboost").CatBoostError:  # it has groups, or is quantized: it cannot be cut
-            if pool.num_row() > boosting.FULL_PREDICTION_ROWS:
+            if pool.num_row() > tables.FULL_PREDICTION_ROWS:
                 return
             outputs = predict(model, pool, prediction_type=form)[rows]
         else:
             outputs = predict(model, part, prediction_type=form)
             features = _features(part)
-        labels = boosting.pick(_array(pool.get_label()), rows).tolist() if pool.has_label() else None
+        labels = tables.pick(_array(pool.get_label()), rows).tolist() if pool.has_label() else None
         classes = list(getattr(model, "classes_", ())) or None
         if kind == "class" and classes is not None and labels is not None:
             numbers = {_class_name(one): number for number, one in enumerate(classes)}
             labels = [numbers.get(_class_name(label)) for label in labels]
-        self.fit.log_predictions(name, boosting.Predictions(rows, labels, outputs, kind, classes, features))
+        self.fit.log_predictions(name, tables.Predictions(rows, labels, outputs, kind, classes, features))
 
 
 def _array(values: Any) -> Any:
@@ -213,7 +214,7 @@ def _array(values: Any) -> Any:
 def _features(part: Any) -> dict[str, list[Any]] | None:
     """Answer the features of a few rows; None where there are too many, or some that are no numbers."""
     special = (part.get_cat_feature_indices, part.get_text_feature_indices, part.get_embedding_feature_indices)
-    if part.num_col() > boosting.TABLE_FEATURES or any(indices() for indices in special):
+    if part.num_col() > tables.TABLE_FEATURES or any(indices() for indices in special):
         return None
     return dict(zip(_feature_names(part), part.get_features().T.tolist(), strict=False))
 

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 import tracker
 
 from . import _boosting as boosting
+from . import _boosting_tables as tables
 from . import base
 from .patching import is_autologging, wrap
 
@@ -228,8 +229,8 @@ class _Training:
         estimator = _estimator.get()
         classes = getattr(estimator[0], "_classes", None) if estimator is not None else None
         outputs = booster.predict(sample.data)
-        features = boosting.features_of(sample.data, range(len(sample.rows)), booster.feature_name())
-        predictions = boosting.Predictions(sample.rows, sample.labels, outputs, kind, classes, features)
+        features = tables.features_of(sample.data, range(len(sample.rows)), booster.feature_name())
+        predictions = tables.Predictions(sample.rows, sample.labels, outputs, kind, classes, features)
         self.fit.log_predictions(sample.name, predictions)
 
 
@@ -263,9 +264,9 @@ class _Sample:
                 continue
             data = one.data.tocsr() if hasattr(one.data, "tocsr") else one.data
             rows = base.sample_rows(shape[0])
-            labels = None if one.label is None else boosting.pick(_array(one.label), rows)
+            labels = None if one.label is None else tables.pick(_array(one.label), rows)
             name = names[place] if place < len(names) else f"valid_{place}"
-            return _Sample(str(name), rows, boosting.pick(data, rows), labels)
+            return _Sample(str(name), rows, tables.pick(data, rows), labels)
         return None
 
 

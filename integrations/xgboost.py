@@ -7,7 +7,6 @@ rank 0 logs.
 from __future__ import annotations
 
 import copy
-import json
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from contextvars import ContextVar
@@ -19,6 +18,8 @@ from typing import TYPE_CHECKING, Any
 import tracker
 
 from . import _boosting as boosting
+from . import _boosting_tables as tables
+from . import _xgboost_booster as booster
 from . import base
 from .patching import is_autologging, wrap
 
@@ -251,14 +252,14 @@ class _Training:
         if self.container is not None:
             self._catch_up(self.container.history)
         folds = getattr(model, "cvfolds", None)
-        booster = model if folds is None else folds[0].bst
-        round_text, score_text = booster.attr("best_iteration"), booster.attr("best_score")
+        whole = model if folds is None else folds[0].bst
+        round_text, score_text = whole.attr("best_iteration"), whole.attr("best_score")
         best_round = None if round_text is None else int(round_text)
         # Of cv, before 2.1, with the deviation beside it: "(0.5, 0.1)".
         best_score = None if score_text is None else float(score_text.strip("()").partition(",")[0])
         self.fit.summarize(rounds=self._offset + self._rounds, best_iteration=best_round, best_score=best_score)
         if folds is None:
-            self.fit.configure("effective", _effective(model))
+            self.fit.configure("effective", booster.effective(model))
             self._importances(model)
             self._predictions(model, best_round)
             self.fit.log_model(
@@ -307,9 +308,9 @@ class _Training:
         try:
             part = data.slice(rows, allow_groups=True)
             outputs = model.predict(part, iteration_range=rounds)
-            features = _features(part)
+            features = booster.features(part)
         except errors:  # quantized: it cannot be cut
-            if data.num_row() > boosting.FULL_PREDICTION_ROWS:
+            if data.num_row() > tables.FULL_PREDICTION_ROWS:
                 return
             outputs = model.predict(data, iteration_range=rounds)[rows]
             features = None
@@ -319,62 +320,19 @@ class _Training:
             estimator, sets = fit_call.args[0], fit_call.bound().get("eval_set") or ()
             classes = getattr(estimator, "classes_", None)
             if features is None and sets:
-                features = boosting.features_of(sets[-1][0], rows, data.feature_names)
+                features = tables.features_of(sets[-1][0], rows, data.feature_names)
         labels = data.get_label()
         labels = labels.reshape(data.num_row(), -1)[rows] if labels.size else None
         if labels is not None and labels.shape[1] == 1:
             labels = labels[:, 0]
-        self.fit.log_predictions(name, boosting.Predictions(rows, labels, outputs, _kind(model), classes, features))
-
-
-def _kind(model: Any) -> str:
-    objective = json.loads(model.save_config())["learner"]["objective"]["name"]
-    if objective in ("binary:logistic", "multi:softprob"):
-        return "class"
-    if objective in ("multi:softmax", "binary:hinge"):
-        return "label"
-    return "score" if objective.startswith("rank:") else "value"
-
-
-def _features(part: Any) -> dict[str, list[Any]] | None:
-    """Answer the features of a few rows; zeros of sparse data that are not there are missing ones to XGBoost."""
-    if part.num_col() > boosting.TABLE_FEATURES:
-        return None
-    names = part.feature_names or [f"f{place}" for place in range(part.num_col())]
-    columns: dict[str, list[Any]] = {name: [None] * part.num_row() for name in names}
-    cells = part.get_data().tocoo()
-    for row, column, value in zip(cells.row.tolist(), cells.col.tolist(), cells.data.tolist(), strict=True):
-        columns[names[column]][row] = value
-    return columns
+        self.fit.log_predictions(
+            name, tables.Predictions(rows, labels, outputs, booster.kind(model), classes, features)
+        )
 
 
 def _is_worker() -> bool:
     """Answer whether this process works for another one: of Dask, Spark, or multiprocessing."""
     return tracker.is_worker() or bool(base.require("xgboost.collective").is_distributed())
-
-
-def _effective(model: Any) -> dict[str, Any]:
-    """Answer the parameters that are in force, defaults included, as XGBoost groups them."""
-    model = model.cvfolds[0].bst if hasattr(model, "cvfolds") else model
-    learner = json.loads(model.save_config())["learner"]
-    kept = {key: learner[key] for key in ("learner_train_param", "objective", "gradient_booster") if key in learner}
-    numbers: dict[str, Any] = _numbers(kept)
-    return numbers
-
-
-def _numbers(value: Any) -> Any:
-    """Answer the same with numbers for texts that are some: XGBoost writes all of them as texts."""
-    if isinstance(value, dict):
-        return {key: _numbers(item) for key, item in value.items()}
-    if isinstance(value, list):
-        return [_numbers(item) for item in value]
-    if isinstance(value, str):
-        try:
-            number = float(value)
-        except ValueError:
-            return value
-        return int(value) if value.lstrip("-").isdigit() else number
-    return value
 
 
 # --- around the framework's functions ----------------------------------------------------------
