@@ -63,9 +63,8 @@ def measure(tool: str, blocks: int) -> dict[str, float]:
 
 def _train(name: str) -> float:
     """Train, and answer the seconds it took."""
-    import torch
-
     import lightning.pytorch as pl
+    import torch
 
     class Net(pl.LightningModule):
         """Four layers."""
