@@ -125,3 +125,31 @@ def test_a_killed_loop_loses_nothing(script: Any, only_run: Callable[[], Any]) -
     run = only_run()
     assert [row["optimizer/step"] for row in run.history(pandas=False)] == [1, 2, 3, 4, 5]
     assert run.state == "crashed"
+
+
+def test_gradients_that_are_spread_over_ranks(script: Any, only_run: Callable[[], Any]) -> None:
+    """A norm would need all ranks: it is left out, and no rank waits for another because of us."""
+    script(
+        """
+        import torch
+        import torch.distributed as dist
+        from torch.distributed.fsdp import fully_shard
+
+        dist.init_process_group("gloo")
+        torch.manual_seed(0)
+        model = fully_shard(torch.nn.Linear(4, 2), mesh=dist.init_device_mesh("cpu", (2,)))
+        optimizer = torch.optim.AdamW(model.parameters(), lr=0.1)
+        for _ in range(3):
+            loss = model(torch.randn(8, 4)).pow(2).mean()
+            optimizer.zero_grad()
+            loss.backward()
+            optimizer.step()
+        dist.destroy_process_group()
+        """,
+        launcher=RUN,
+        TRACKER_AUTOLOG="1",
+    )
+
+    rows = only_run().history(pandas=False)
+    assert [row["optimizer/step"] for row in rows] == [1, 2, 3]
+    assert all("optimizer/loss" in row and "optimizer/grad_norm" not in row for row in rows)
