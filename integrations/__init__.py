@@ -111,7 +111,7 @@ INTEGRATIONS: tuple[Integration, ...] = (
     Integration(
         name="lightning",
         classes=("TrackerLogger", "TrackerCallback"),
-        versions=">=2.1",
+        versions=">=2.4",
         distribution="lightning",
         tier=1,
         hooks={
@@ -130,7 +130,7 @@ INTEGRATIONS: tuple[Integration, ...] = (
     Integration(
         name="pytorch_lightning",
         classes=("TrackerLogger", "TrackerCallback"),
-        versions=">=2.1",
+        versions=">=2.4",
         distribution="pytorch-lightning",
         tier=1,
     ),
