@@ -40,7 +40,7 @@ def figures(bench: Bench) -> list[Figure]:
 def measure(tool: str, blocks: int) -> dict[str, float]:
     """Train with the tool, without a logger and with an idle one, in turn; in the tool's interpreter."""
     try:
-        import lightning.pytorch  # noqa: F401
+        import lightning.pytorch as pl
     except ImportError as error:
         raise Skipped(str(error)) from None
     import torch
@@ -50,7 +50,7 @@ def measure(tool: str, blocks: int) -> dict[str, float]:
     found: dict[str, list[float]] = {name: [] for name in names}
     for block in range(blocks + 1):
         for name in names if block % 2 else names[::-1]:
-            seconds = _train(name)
+            seconds = _train(pl, name)
             if block:  # in the first, things are imported
                 found[name].append(seconds)
     none, idle, ours = (median(found[name]) for name in names)
@@ -61,9 +61,8 @@ def measure(tool: str, blocks: int) -> dict[str, float]:
     }
 
 
-def _train(name: str) -> float:
+def _train(pl: Any, name: str) -> float:
     """Train, and answer the seconds it took."""
-    import lightning.pytorch as pl
     import torch
 
     class Net(pl.LightningModule):
