@@ -24,6 +24,8 @@ HOOKS = {
 }
 # ... and these are called only where autologging is asked for: nobody else pays for the import of our file.
 AUTOLOG = {
+    "keras.src.models.model": "tracker.integrations.keras:_autolog",
+    "tf_keras.src.engine.training": "tracker.integrations.keras:_autolog",
     "diffusers.pipelines.pipeline_utils": "tracker.integrations.diffusers:_autolog",
     "accelerate.tracking": "tracker.integrations.accelerate:_hook",
     "fastai.learner": "tracker.integrations.fastai:_autolog",

@@ -34,6 +34,21 @@ class Integration:
 
 INTEGRATIONS: tuple[Integration, ...] = (
     Integration(
+        name="keras",
+        classes=("TrackerCallback", "TrackerMetricsLogger", "TrackerModelCheckpoint", "TrackerEvalCallback"),
+        versions=">=3.3",
+        distribution="keras",
+        tier=1,
+        autolog={"keras.src.models.model": "_autolog", "tf_keras.src.engine.training": "_autolog"},
+    ),
+    Integration(
+        name="flax",
+        classes=("TrackerWriter",),
+        versions=">=0.8",
+        distribution="flax",
+        tier=2,
+    ),
+    Integration(
         name="fastai",
         classes=("TrackerCallback",),
         versions=">=2.8",
