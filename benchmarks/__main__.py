@@ -24,6 +24,7 @@ SUBJECTS = (
     "xgboost_rounds",
     "hf_trainer",
     "lightning_steps",
+    "keras_batches",
     "import_init",
     "capture_cost",
     "console",
