@@ -29,6 +29,7 @@ class Patch(NamedTuple):
         framework: Whose.
         ours: What stands there now.
         original: What stood there.
+        is_lasting: It works also while autologging is off: it makes a name known.
     """
 
     owner: Any
@@ -36,6 +37,7 @@ class Patch(NamedTuple):
     framework: str
     ours: Any
     original: Any
+    is_lasting: bool = False
 
     def __str__(self) -> str:
         where = getattr(self.owner, "__name__", repr(self.owner))
@@ -110,7 +112,7 @@ def wrap(owner: Any, name: str, around: Callable[..., Any], framework: str, *, a
     setattr(ours, MARK, framework)
     put = kind(ours) if kind else ours
     setattr(owner, name, put)
-    _patches.append(Patch(owner, name, framework, put, original))
+    _patches.append(Patch(owner, name, framework, put, original, always))
 
 
 def _is_gone(patch: Patch, function: Any) -> bool:
@@ -136,10 +138,15 @@ def add(framework: str, what: str, register: Callable[[], Callable[[], object]])
         _additions.append(Addition(framework, what, register()))
 
 
-def unwrap(framework: str | None = None) -> None:
-    """Take our functions away again, where nobody has put another around them; there they pass everything through."""
+def unwrap(framework: str | None = None, *, lasting: bool = False) -> None:
+    """Take our functions away again, where nobody has put another around them; there they pass everything through.
+
+    Args:
+        framework: Whose; all without it.
+        lasting: Also those that only make a name known: `report_to="tracker"` works without autologging, too.
+    """
     for patch in list(_patches):
-        if framework not in (None, patch.framework):
+        if framework not in (None, patch.framework) or (patch.is_lasting and not lasting):
             continue
         there = vars(patch.owner).get(patch.name)
         if there is patch.ours:

@@ -37,7 +37,7 @@ def runs(home: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
             break
     base._training.clear()
     base._owned.clear()
-    patching.unwrap()
+    patching.unwrap(lasting=True)
     patching._asked.clear()
     patching.options.clear()
 

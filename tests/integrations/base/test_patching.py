@@ -90,6 +90,15 @@ def test_what_is_registered_is_taken_away_with_the_patches() -> None:
     unwrap()
 
 
+def test_a_name_stays_known_when_autologging_is_undone() -> None:
+    wrap(Model, "fit", around, "some", always=True)
+    ask(None, False)
+    unwrap()
+    assert Model().fit(1) == 2
+    unwrap(lasting=True)
+    assert Model().fit(1) == 1
+
+
 def test_what_another_version_has_not_is_passed_over() -> None:
     wrap(Model, "transform", around, "some")
 
