@@ -43,9 +43,8 @@ def measure(tool: str, blocks: int) -> dict[str, float]:
     os.environ["KERAS_BACKEND"] = "jax"
     os.environ["TF_CPP_MIN_LOG_LEVEL"] = "3"
     try:
-        import numpy as np
-
         import keras
+        import numpy as np
     except ImportError as error:
         raise Skipped(str(error)) from None
     dice = np.random.default_rng(0)
