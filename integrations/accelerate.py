@@ -165,7 +165,7 @@ def _hook(tracking: ModuleType) -> None:
         tracking._available_trackers.append(_NAME)  # for log_with="all"
     for module in (tracking, sys.modules.get("accelerate.accelerator")):  # that one has it by its own name
         if module is not None and hasattr(module, "filter_trackers"):
-            patching.wrap(module, "filter_trackers", _around_filter, "accelerate", always=True)
+            patching.wrap(module, "filter_trackers", _around_filter, "accelerate", lasting=True)
 
 
 def _around_filter(original: Callable[..., list[Any]], log_with: Any = None, *args: Any, **kwargs: Any) -> list[Any]:

@@ -94,7 +94,7 @@ def know_tracker(module: Any) -> None:
             adopt(connector.trainer)
         return answer
 
-    wrap(module._LoggerConnector, "configure_logger", configure_logger, "lightning", always=True)
+    wrap(module._LoggerConnector, "configure_logger", configure_logger, "lightning", lasting=True)
 
 
 def follow_checkpoints(module: Any) -> None:
@@ -108,7 +108,7 @@ def follow_checkpoints(module: Any) -> None:
                     callback.checkpoint_path = path
         return path
 
-    wrap(module._CheckpointConnector, "_select_ckpt_path", select, "lightning", always=True)
+    wrap(module._CheckpointConnector, "_select_ckpt_path", select, "lightning", lasting=True)
 
 
 def autolog(module: Any) -> None:

@@ -29,7 +29,7 @@ class Patch(NamedTuple):
         framework: Whose.
         ours: What stands there now.
         original: What stood there.
-        is_lasting: It works also while autologging is off: it makes a name known.
+        is_lasting: It makes a name known, and stays when autologging is undone.
     """
 
     owner: Any
@@ -82,7 +82,15 @@ def is_autologging(framework: str) -> bool:
     return hook is not None and bool(hook.is_listed(framework))
 
 
-def wrap(owner: Any, name: str, around: Callable[..., Any], framework: str, *, always: bool = False) -> None:
+def wrap(
+    owner: Any,
+    name: str,
+    around: Callable[..., Any],
+    framework: str,
+    *,
+    always: bool = False,
+    lasting: bool = False,
+) -> None:
     """Put a function around `owner.name`; where ours is there already, nothing happens.
 
     Args:
@@ -90,7 +98,8 @@ def wrap(owner: Any, name: str, around: Callable[..., Any], framework: str, *, a
         name: Of a function in it; one that is not there (another version) is passed over.
         around: Called as `around(original, *args, **kwargs)`; calls `original` once, and lets what it raises pass.
         framework: Whose patch it is.
-        always: Also while autologging is off: for what only makes a name known.
+        always: Also while autologging is off: for what callbacks need that are given by hand.
+        lasting: It makes a name known, and stays when autologging is undone; always, too.
     """
     original = vars(owner).get(name) if isinstance(owner, type) else getattr(owner, name, None)
     if original is None and isinstance(owner, type):
@@ -105,14 +114,14 @@ def wrap(owner: Any, name: str, around: Callable[..., Any], framework: str, *, a
 
     @functools.wraps(function)
     def ours(*args: Any, **kwargs: Any) -> Any:
-        if always or is_autologging(framework):
+        if always or lasting or is_autologging(framework):
             return around(function, *args, **kwargs)
         return function(*args, **kwargs)
 
     setattr(ours, MARK, framework)
     put = kind(ours) if kind else ours
     setattr(owner, name, put)
-    _patches.append(Patch(owner, name, framework, put, original, always))
+    _patches.append(Patch(owner, name, framework, put, original, lasting))
 
 
 def _is_gone(patch: Patch, function: Any) -> bool:

@@ -434,7 +434,7 @@ def _name_reporter(module: ModuleType) -> None:
     def available(original: Callable[[], list[str]]) -> list[str]:
         return [*original(), _NAME]
 
-    wrap(module, "get_available_reporting_integrations", available, "transformers", always=True)
+    wrap(module, "get_available_reporting_integrations", available, "transformers", lasting=True)
     _replace_in_loaded(module, "get_available_reporting_integrations", "transformers.integrations")
 
 

@@ -91,10 +91,12 @@ def test_what_is_registered_is_taken_away_with_the_patches() -> None:
 
 
 def test_a_name_stays_known_when_autologging_is_undone() -> None:
-    wrap(Model, "fit", around, "some", always=True)
+    wrap(Model, "fit", around, "some", lasting=True)
+    wrap(Model, "load", around, "some", always=True)
     ask(None, False)
+    assert Model.load(1) == 2
     unwrap()
-    assert Model().fit(1) == 2
+    assert (Model().fit(1), Model.load(1)) == (2, 1)
     unwrap(lasting=True)
     assert Model().fit(1) == 1
 
