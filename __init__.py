@@ -166,4 +166,5 @@ def __dir__() -> list[str]:
     return sorted([*globals(), *__all__])
 
 
-_join(__path__[0])
+if __name__ == "tracker":  # and not what pytest calls the folder of a checkout
+    _join(__path__[0])
