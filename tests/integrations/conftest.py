@@ -21,9 +21,9 @@ from tracker.core.query import Run as ReadRun
 from tracker.integrations import base, patching
 
 LIMIT_SECONDS = 300
-# What torch says when a rank of a gloo group aborts at its very end: one time in ten here, also with TRACKER_DISABLED and
-# no logger. Such a program is started again, from where it was.
-ABORTED = "terminate called without an active exception"
+# What torch says when a rank of a gloo group aborts at its very end, or does not find the others after a restart: one
+# time in ten here, also with TRACKER_DISABLED and no logger. Such a program is started again, from where it was.
+ABORTED = ("terminate called without an active exception", "Gloo connectFullMesh failed")
 ABORTS = 4
 
 
@@ -120,7 +120,7 @@ def script(
                 timeout=LIMIT_SECONDS,
                 env={**os.environ, "OMP_NUM_THREADS": "1", **environment},
             )
-            if ABORTED not in done.stderr:
+            if not any(words in done.stderr for words in ABORTED):
                 break
             for place, copy in places.items():  # as if it had not been
                 shutil.rmtree(place, ignore_errors=True)
