@@ -86,6 +86,10 @@ def models(runs: Path) -> Iterator[Callable[[ReadRun], list[Artifact]]]:
         yield lambda run: list(api.run(run.path).logged_artifacts())
 
 
+def _sockets(folder: str, names: list[str]) -> list[str]:
+    return [name for name in names if not (Path(folder, name).is_file() or Path(folder, name).is_dir())]
+
+
 @pytest.fixture
 def script(
     tmp_path: Path, runs: Path, tmp_path_factory: pytest.TempPathFactory
@@ -110,7 +114,7 @@ def script(
         places = {runs: before / "runs", tmp_path: before / "there"}
         for place, copy in places.items():
             if place.exists():
-                shutil.copytree(place, copy)
+                shutil.copytree(place, copy, ignore=_sockets)
         for _ in range(ABORTS):
             done = subprocess.run(
                 [sys.executable, *launcher, str(file), *arguments],
