@@ -81,6 +81,12 @@ def test_without_a_run_above_there_is_nothing_to_attach_to() -> None:
     assert (released, disabled, _child(ATTACH)) == ("None", "None", "None")
 
 
+WHAT_IT_IS = """(
+    __import__("tracker").is_worker(),
+    getattr(__import__("tracker").attach(anywhere=False), "id", None),
+)"""
+
+
 def test_a_process_of_multiprocessing_knows_whether_it_works_for_a_training() -> None:
     """A program of its own is none, whoever has started it."""
     context = multiprocessing.get_context("spawn")
@@ -89,18 +95,13 @@ def test_a_process_of_multiprocessing_knows_whether_it_works_for_a_training() ->
     for change in (lambda: None, run.hold, run.rest):
         change()
         with context.Pool(1) as pool:
-            answers.append(pool.apply(_what_it_is))
+            answers.append(pool.apply_async(eval, [WHAT_IT_IS]).get(60))  # by name: no module of ours to be found
     run.hold()
     program = _child("import tracker; print(tracker.is_worker(), tracker.attach(anywhere=False))")
     run.finish()
 
     assert answers == [(False, run.id), (True, run.id), (False, run.id)]
     assert program == "False None"
-
-
-def _what_it_is() -> tuple[bool, str | None]:
-    attached = tracker.attach(anywhere=False)
-    return tracker.is_worker(), None if attached is None else attached.id
 
 
 def test_marks_come_and_go_with_runs(tmp_path: Path) -> None:
