@@ -174,8 +174,6 @@ def test_two_ranks_that_were_killed_go_on_in_their_run(script: Script, only_run:
 def test_an_interrupt_from_the_keyboard_ends_the_run(runs: Path, only_run: OnlyRun, tmp_path: Path) -> None:
     """8.3, SwanLab#1261: sent by a terminal to a whole program."""
     code = KILLED.replace("{options}", '{"logger": "tracker"}').replace("signal.SIGKILL", "signal.SIGINT")
-    # A program that was started in the background has it ignored, and so have its children.
-    code = "import signal\nsignal.signal(signal.SIGINT, signal.default_int_handler)\n" + code
     (tmp_path / "train.py").write_text(code)
     done = subprocess.run(
         [sys.executable, "train.py"], cwd=tmp_path, env={**os.environ, "KILL_AT": "3"}, capture_output=True, timeout=300
