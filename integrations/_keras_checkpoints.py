@@ -10,11 +10,10 @@ from typing import Any
 
 import tracker
 
-from . import patching
 from ._keras_fits import Saving, is_legacy
 from ._keras_hooks import Hooks
 from ._keras_steps import Steps, number
-from .base import AUTO_CHECKPOINT_BYTES, Session
+from .base import AUTO_CHECKPOINT_BYTES, NO, Session, model_choice
 
 _BYTES_PER_PARAMETER = 12  # a float32, and as much twice for an optimizer such as Adam
 
@@ -129,9 +128,8 @@ def _is_better(checkpoint: Any, current: Any, best: float | None) -> bool:
 
 def keep_last(model: Any, session: Session, step: int, log_model: bool | str | None) -> None:
     """Save a trained model and keep it, unless it is one of the large that nobody has asked for."""
-    wish = patching.options.get("log_models") if log_model is None else log_model
-    choice = str(os.environ.get("TRACKER_LOG_MODEL") or "auto" if wish is None else wish).lower()
-    if choice in ("false", "0", "no", "off", "none") or session.run is None:
+    choice = model_choice(log_model)
+    if choice in NO or session.run is None:
         return
     if choice == "auto" and model.count_params() * _BYTES_PER_PARAMETER > AUTO_CHECKPOINT_BYTES:
         return

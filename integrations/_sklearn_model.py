@@ -18,12 +18,12 @@ import tracker
 
 from . import patching
 from ._sklearn_facts import class_name
+from .base import NO
 
 AUTO_MODEL_BYTES = 64 << 20
 """Models beyond this size are kept only where `TRACKER_LOG_MODEL` asks for them: writing them would hold up the script."""
 # What scikit-learn 1.9 keeps in an estimator that has callbacks.
 _OF_CALLBACKS = ("_skl_callbacks", "_callback_fit_ctx", "_skl_callbacks_to_teardown", "_parent_callback_ctx")
-_NO = ("false", "0", "no", "off", "none")
 
 
 class _TooLarge(Exception):
@@ -72,7 +72,7 @@ def keep(
         The artifact; None where it is not kept.
     """
     choice = choice_of(log_model)
-    if choice in _NO:
+    if choice in NO:
         return None
     try:
         if choice == "auto" and not _is_small(_bare(estimator)):

@@ -11,6 +11,8 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import tracker
 
+from .base import NO
+
 if TYPE_CHECKING:
     from torch import nn
     from torch.optim import Optimizer
@@ -18,7 +20,6 @@ if TYPE_CHECKING:
 _MAX_FRAMES = 40
 _MAX_NAMES = 500
 _WATCHES = ("gradients", "parameters", "all")
-_OFF = ("", "0", "false", "no", "off", "none")
 
 
 class Surroundings(NamedTuple):
@@ -107,7 +108,7 @@ def config_of(optimizer: Optimizer) -> dict[str, Any]:
 def watch_wish() -> str | None:
     """Answer what TRACKER_WATCH asks for: "gradients", "parameters", "all", or nothing."""
     text = os.environ.get("TRACKER_WATCH", "").strip().lower()
-    if text in _OFF:
+    if not text or text in NO:
         return None
     if text in _WATCHES:
         return text

@@ -29,6 +29,8 @@ from . import INTEGRATIONS, patching
 EVAL_ROWS = 100
 """Rows of a table of predictions, for each evaluation."""
 MAX_CELL_CHARS = 10_000
+NO = ("false", "0", "no", "off", "none")
+"""What people say where they want nothing, in small letters."""
 AUTO_CHECKPOINT_BYTES = 2 << 30
 """Checkpoints beyond this size, or that would take more than a tenth of what the disk has left, are kept only where
 `TRACKER_LOG_MODEL` asks for them."""
@@ -284,7 +286,7 @@ class Session:
             log_freq: At the first step of each optimizer, and at every so many from there.
         """
         choice = str(os.environ.get("TRACKER_WATCH") or "gradients" if log is None else log).lower()
-        if choice in ("false", "0", "no", "off", "none"):
+        if choice in NO:
             return
         if choice not in ("gradients", "parameters", "all"):
             tracker.termwarn(
@@ -389,12 +391,10 @@ class Session:
             run.rest()
 
     def _wants(self, path: Path, is_last: bool, chosen: bool | str | None) -> bool:
-        if chosen is None:
-            chosen = patching.options.get("log_models")
-        choice = str(os.environ.get("TRACKER_LOG_MODEL") or "auto" if chosen is None else chosen).lower()
+        choice = model_choice(chosen)
         if choice in ("checkpoint", "all", "true", "1", "yes", "on"):
             return True
-        if choice in ("false", "0", "no", "off", "none"):
+        if choice in NO:
             return False
         if choice == "end":
             return is_last
@@ -445,6 +445,13 @@ def is_within_training() -> bool:
     """Answer whether a training is going on around the caller, be it one that has no run, or none yet."""
     thread = threading.get_ident()
     return any(session._thread == thread or session.spreads for session in _training)
+
+
+def model_choice(chosen: bool | str | None) -> str:
+    """Answer which models to keep: what an integration was told, else `tracker.autolog`, else `TRACKER_LOG_MODEL`."""
+    if chosen is None:
+        chosen = patching.options.get("log_models")
+    return str(os.environ.get("TRACKER_LOG_MODEL") or "auto" if chosen is None else chosen).lower()
 
 
 def require(framework: str) -> ModuleType:

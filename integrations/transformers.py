@@ -27,7 +27,7 @@ from ._transformers_trainer import (
     wait_for_ranks,
 )
 from ._transformers_trl import KEY, completions
-from .base import EVAL_ROWS, Session, require
+from .base import EVAL_ROWS, NO, Session, require
 from .patching import wrap
 
 if TYPE_CHECKING:
@@ -36,7 +36,6 @@ if TYPE_CHECKING:
 _NAME = "tracker"
 # Of a whole training; W&B has these in the summary, under these names.
 _OF_ALL = ("train_runtime", "train_samples_per_second", "train_steps_per_second", "train_loss", "total_flos")
-_OFF = ("false", "0", "no", "off", "none")
 _WATCH_STEPS = 1_000  # gradients are recorded that often
 _WATCH_STEPS_ASKED = 100  # and at most that often where they are asked for, as W&B
 
@@ -197,7 +196,7 @@ class Callback:
         every = _WATCH_STEPS if chosen is None else max(_WATCH_STEPS_ASKED, int(state.logging_steps or 0))
         self._watch_steps = 0
         if (
-            (chosen is not None and str(chosen).lower() in _OFF) or model is None or "torch_xla" in sys.modules
+            (chosen is not None and str(chosen).lower() in NO) or model is None or "torch_xla" in sys.modules
         ):  # XLA would compile it anew
             return
         if self._session.run is not None:
