@@ -7,6 +7,7 @@ on with a model goes on with its names, behind its rounds.
 
 from __future__ import annotations
 
+import copy
 import os
 import sys
 import tempfile
@@ -55,6 +56,18 @@ class Options:
     log_model: bool | str | None = None
     log_feature_importance: bool = True
     log_predictions: bool = True
+
+
+class Copied:
+    """A callback that frameworks copy for each model they train: a copy is in no training, and has a session of its own."""
+
+    _session: base.Session
+    _training: Any
+
+    def __deepcopy__(self, memo: Any) -> Any:
+        twin = type(self).__new__(type(self))
+        twin.__dict__.update(self.__dict__, _session=copy.deepcopy(self._session), _training=None)
+        return twin
 
 
 class Fit:

@@ -37,7 +37,7 @@ def __getattr__(name: str) -> Any:
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
 
 
-class _Callback:
+class _Callback(boosting.Copied):
     """Log a training of CatBoost: parameters, metrics of each round, the best round, importances, predictions, model.
 
     Pass it in `fit(..., callbacks=[...])`. One can be used for several trainings.
@@ -73,11 +73,6 @@ class _Callback:
 
     def __getstate__(self) -> dict[str, Any]:
         return {**self.__dict__, "_session": copy.deepcopy(self._session), "_training": None}
-
-    def __deepcopy__(self, memo: Any) -> Any:
-        twin = type(self).__new__(type(self))
-        twin.__dict__.update(self.__dict__, _session=copy.deepcopy(self._session), _training=None)
-        return twin
 
     def after_iteration(self, info: Any) -> bool:
         """Log the metrics of a round; answers True, which to CatBoost means that the training goes on."""

@@ -40,7 +40,7 @@ def __getattr__(name: str) -> Any:
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
 
 
-class _Callback:
+class _Callback(boosting.Copied):
     """Log a training of LightGBM: parameters, metrics of each round, the best round, importances, predictions, model.
 
     Pass it in `callbacks=[...]` of `train`, `cv` or an estimator's `fit`. One can be used for several trainings.
@@ -85,11 +85,6 @@ class _Callback:
     def __setstate__(self, state: Mapping[str, Any]) -> None:
         self.__dict__.update(state)
         _install()
-
-    def __deepcopy__(self, memo: Any) -> Any:
-        twin = type(self).__new__(type(self))
-        twin.__dict__.update(self.__dict__, _session=copy.deepcopy(self._session), _training=None)
-        return twin
 
     def __call__(self, env: Any) -> None:
         """Log the metrics of a round."""

@@ -45,7 +45,7 @@ def __getattr__(name: str) -> Any:
 def _callback_class() -> type:
     framework_class: Any = base.require("xgboost.callback").TrainingCallback
 
-    class TrackerCallback(framework_class):
+    class TrackerCallback(boosting.Copied, framework_class):
         """Log a training of XGBoost: parameters, metrics of each round, the best round, importances, predictions, model.
 
         It holds nothing of a training beyond its end, so one can be used for several, copied (as GridSearchCV does) and
@@ -100,11 +100,6 @@ def _callback_class() -> type:
         def __setstate__(self, state: Mapping[str, Any]) -> None:
             self.__dict__.update(state)
             _install()
-
-        def __deepcopy__(self, memo: Any) -> Any:
-            twin = type(self).__new__(type(self))
-            twin.__dict__.update(self.__dict__, _session=copy.deepcopy(self._session), _training=None)
-            return twin
 
         def _begin(self, container: Any = None) -> _Training:
             is_worker = self._has_travelled and _is_worker()
