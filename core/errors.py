@@ -2,6 +2,7 @@
 
     TrackerError
     ├── UsageError        a call that cannot work as written (also a ValueError)
+    │   └── RunInUse      another process is writing the run that is to be gone on with
     ├── MissingFramework  an optional package is not installed (also an ImportError)
     ├── StorageError      the folder, the disk or a file in it does not serve (also an OSError)
     │   ├── FormatError   bytes that are no journal or manifest, or of a newer format
@@ -22,6 +23,10 @@ class TrackerError(Exception):
 
 class UsageError(TrackerError, ValueError):
     """A call that cannot work as written; the message says what to write instead."""
+
+
+class RunInUse(UsageError):
+    """Another process is writing the run that is to be taken back to an earlier step."""
 
 
 class MissingFramework(TrackerError, ImportError):

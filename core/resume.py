@@ -10,10 +10,11 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import msgspec
 
-from .errors import FormatError, UsageError
+from .errors import FormatError, RunInUse, UsageError
 from .journal import Block, Entry, Journal, StreamReader
 from .names import random_id, to_folder
 from .paths import RunPath, run_blobs, streams
+from .processes import whereabouts
 from .record import Control, Kind, encode_control
 from .samples import logged_steps, without_samples
 from .values import encodable, encode
@@ -41,6 +42,8 @@ class Previous(NamedTuple):
         state: `running`, or how the run ended, as of now.
         pid: Of the last process, and its machine.
         host: The machine's name.
+        is_elsewhere: Another process of this machine is there and writes the run. Of those of other machines nobody
+            here can tell.
     """
 
     folder: Path
@@ -52,6 +55,7 @@ class Previous(NamedTuple):
     state: str
     pid: int | None = None
     host: str | None = None
+    is_elsewhere: bool = False
 
     @property
     def next_step(self) -> int:
@@ -100,6 +104,7 @@ def plan(root: Path, entity: str, project: str, chosen: Any) -> Plan:
 
     Raises:
         UsageError: They contradict each other, or there is no such run.
+        RunInUse: The run that is to be taken back is being written by another process.
         FormatError: The run was written by a newer tracker.
     """
     choice = _choice(chosen.resume)
@@ -126,6 +131,11 @@ def plan(root: Path, entity: str, project: str, chosen: Any) -> Plan:
         if chosen.run_id not in (None, source):
             raise UsageError(f"resume_from names the run {source!r} and id={chosen.run_id!r}; give one of them.")
         previous = _needed(folder_of(source), source, project, "resume_from")
+        if previous.is_elsewhere:  # its rows would be hidden as it writes them
+            raise RunInUse(
+                f"the run {source!r} is being written by process {previous.pid}, and cannot be taken back to step {step}. "
+                f"fork_from='{source}?_step={step}' begins a run of its own from there."
+            )
         return Plan(source, previous, math.floor(step) + 1, step)
 
     run_id = chosen.run_id
@@ -202,7 +212,9 @@ def read_previous(folder: Path) -> Previous | None:
         fields["preempting"] = False  # that process has been stopped; the next one is not about to be
     by_hand = {key: value for key, (value, _) in run.by_hand.items()}
     pid, host = run.fields.get("pid"), run.fields.get("host")
-    return Previous(folder, fields, run.config, by_hand, run.definitions, last, run.state, pid, host)
+    state = run.state
+    is_elsewhere = state == "running" and pid != os.getpid() and run.fields.get("whereabouts") == whereabouts()
+    return Previous(folder, fields, run.config, by_hand, run.definitions, last, state, pid, host, is_elsewhere)
 
 
 def copy_history(source: Path, step: int | float, journal: Journal) -> None:

@@ -380,7 +380,7 @@ class Session:
             return
         where = {name: self.arguments.get(name) for name in ("entity", "project")}
         made_up = chosen.run_id or tracker.launched_id(**where)  # which is the same on all ranks
-        self._went_on = {"id": made_up or "".join(secrets.choice(_ID_LETTERS) for _ in range(8))}
+        self._went_on = {"id": made_up or _made_up()}
         self._is_reserved = True
 
     def _leave(self) -> None:
@@ -496,6 +496,13 @@ def _resumed(resume: tuple[str, int | None], arguments: Mapping[str, Any]) -> tr
         if step is None:
             return tracker.init(id=run_id, resume="must", **rest)
         return tracker.init(resume_from=f"{run_id}?_step={step}", **rest)
+    except tracker.RunInUse:
+        # The program may be started twice, or a second one goes on from the first one's checkpoints.
+        tracker.termwarn(
+            f"the checkpoint belongs to run {run_id}, which another process is writing; this training is a run of its "
+            f"own, forked from that one at step {step}."
+        )
+        return tracker.init(fork_from=f"{run_id}?_step={step}", id=_made_up(), **rest)
     except tracker.UsageError as error:
         # On another machine: under its own id a server makes one run of both.
         tracker.termwarn(f"the checkpoint belongs to run {run_id}, and what that has logged is not here ({error}).")
@@ -503,6 +510,10 @@ def _resumed(resume: tuple[str, int | None], arguments: Mapping[str, Any]) -> tr
     except tracker.TrackerError as error:
         tracker.termwarn(f"the checkpoint belongs to run {run_id}, which cannot be gone on with ({error}).")
         return None
+
+
+def _made_up() -> str:
+    return "".join(secrets.choice(_ID_LETTERS) for _ in range(8))
 
 
 def _size(path: Path) -> int:

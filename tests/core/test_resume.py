@@ -6,6 +6,7 @@ import os
 import subprocess
 import sys
 from pathlib import Path
+from subprocess import PIPE
 from typing import Any
 
 import pytest
@@ -327,3 +328,26 @@ def test_a_damaged_block_is_no_reason_not_to_go_on(root: Path) -> None:
     except FormatError:
         with pytest.raises(FormatError):
             begin(root, id="r")
+
+
+def test_a_run_that_another_process_writes_is_not_taken_back(root: Path) -> None:
+    """Two processes: the first one's rows stay seen, and the second is told what it may do."""
+    code = (
+        f"import tracker; run = tracker.init(project='p', dir={str(root)!r}, id='r', settings={SILENT})\n"
+        "for step in range(6): run.log({'loss': float(step)})\n"
+        "print('written', flush=True); input()\n"
+        "run.log({'loss': 6.0}); run.finish()"
+    )
+    with subprocess.Popen([sys.executable, "-c", code], stdin=PIPE, stdout=PIPE, text=True) as first:
+        assert first.stdin is not None and first.stdout is not None
+        assert first.stdout.readline() == "written\n"
+        with pytest.raises(tracker.RunInUse, match=f"process {first.pid}.*fork_from='r\\?_step=2'"):
+            begin(root, resume_from="r?_step=2")
+        train(root, 10, 12, fork_from="r?_step=2", id="f")
+        first.communicate("\n", timeout=60)
+
+    assert losses(root) == [(float(step), float(step)) for step in range(7)]
+    assert losses(root, "f") == [(0, 0.0), (1, 1.0), (2, 2.0), (3, 10.0), (4, 11.0)]
+
+    train(root, 20, 21, resume_from="r?_step=2")  # it is over: now it may be
+    assert losses(root)[2:] == [(2, 2.0), (3, 20.0)]

@@ -5,10 +5,13 @@ from __future__ import annotations
 import copy
 import gc
 import pickle
+import subprocess
+import sys
 import threading
 import weakref
 from collections.abc import Callable
 from pathlib import Path
+from subprocess import PIPE
 from typing import Any
 
 import pytest
@@ -200,6 +203,33 @@ def test_a_checkpoint_of_a_run_that_is_not_here_goes_on_under_its_id(
 
     assert only_run().id == "elsewhere"
     assert "what that has logged is not here" in caplog.text
+
+
+def test_a_run_that_another_process_still_writes_is_forked_and_not_taken_back(
+    read: Read, caplog: pytest.LogCaptureFixture
+) -> None:
+    """A script that is started twice goes on from the checkpoints of a training that has not ended."""
+    code = (
+        "from tracker.integrations.base import Session\n"
+        "session = Session('some', project='p', id='first'); session.begin({'args': {'lr': 0.1}})\n"
+        "for step in range(1, 7): session.log({'loss': float(step)}, step=step)\n"
+        "print('written', flush=True); input()\n"
+        "session.log({'loss': 7.0}, step=7); session.end()"
+    )
+    with subprocess.Popen([sys.executable, "-c", code], stdin=PIPE, stdout=PIPE, text=True) as first:
+        assert first.stdin is not None and first.stdout is not None
+        assert first.stdout.readline() == "written\n"
+        session = Session("some", project="p")
+        session.begin(resume=("first", 4))
+        session.log({"loss": 50.0}, step=5)
+        session.end()
+        first.communicate("\n", timeout=60)
+    one, other = read()
+
+    assert losses(one) == [1.0, 2.0, 3.0, 4.0, 5.0, 6.0, 7.0]
+    assert losses(other) == [1.0, 2.0, 3.0, 4.0, 50.0]
+    assert (other.metadata["forked_from"], other.config["args"]) == ("first?_step=4", {"lr": 0.1})
+    assert "run first, which another process is writing" in caplog.text
 
 
 def test_a_trial_has_a_run_beside_the_users(read: Read) -> None:
