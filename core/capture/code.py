@@ -45,7 +45,7 @@ def _import_all() -> None:
     """
     from importlib import import_module
 
-    for name in ("importlib.metadata", "json", "subprocess", "tempfile"):
+    for name in ("importlib.metadata", "json", "selectors", "subprocess", "tempfile"):
         import_module(name)
     for name in ("..blobs", "..files", "..redaction", *_ROOMS):
         import_module(name, __package__)

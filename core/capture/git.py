@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import selectors
 import shutil
 import signal
 import subprocess
@@ -10,12 +11,13 @@ import sys
 import tempfile
 import threading
 import weakref
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import IO, NamedTuple
 
 from ..limits import GIT_SECONDS
 
 _PIECE_BYTES = 256 << 10
+_LOOK_SECONDS = 0.1  # how often one looks whether git has ended, while it says nothing
 # A repository may come from anywhere, and its configuration names programs: a file system monitor, hooks, filters,
 # viewers, transports. None of them is needed to look at it.
 _QUIET = (
@@ -73,7 +75,7 @@ class Git:
         self._take_away: Callable[[], object] = lambda: None
         self._process: subprocess.Popen[bytes] | None = None
         self._lock = threading.Lock()
-        self._is_stopped = False
+        self._stopped = threading.Event()
 
     def ask(
         self,
@@ -117,8 +119,7 @@ class Git:
             try:
                 pieces: list[bytes] = []
                 size = 0
-                assert process.stdout is not None
-                while piece := process.stdout.read1(_PIECE_BYTES):  # type: ignore[attr-defined]  # buffered: it has it
+                for piece in _pieces(process):
                     pieces.append(piece)
                     size += len(piece)
                     if size > most_bytes:
@@ -130,7 +131,7 @@ class Git:
                 _kill(process)
                 process.stdout.close()  # type: ignore[union-attr]
                 self._process = None
-            if self._is_stopped:
+            if self._stopped.is_set():
                 raise GitTrouble("git was stopped")
             if late.is_set() and code:
                 raise GitTrouble(f"git {arguments[0]} did not answer within {seconds:.0f} s")
@@ -143,7 +144,7 @@ class Git:
     def stop(self) -> None:
         """End what is under way, and answer nothing more."""
         with self._lock:
-            self._is_stopped = True
+            self._stopped.set()
             process = self._process
         if process is not None:
             _kill(process)
@@ -249,20 +250,48 @@ class Git:
     def _start(
         self, command: Sequence[str], environment: dict[str, str], source: IO[bytes], errors: IO[bytes]
     ) -> subprocess.Popen[bytes]:
+        if self._stopped.is_set():
+            raise GitTrouble("git was stopped")
+        try:
+            # A group of its own: what it starts ends with it, and Ctrl+C at the terminal is not meant for it.
+            process = subprocess.Popen(
+                command, stdin=source, stdout=subprocess.PIPE, stderr=errors, env=environment,
+                start_new_session=sys.platform != "win32",
+            )  # fmt: skip
+        except FileNotFoundError:
+            raise GitTrouble("git is not installed") from None
+        except OSError as error:
+            raise GitTrouble(f"git cannot be started ({error.strerror})") from None
+        # Starting it may take as long as a process that is forked meanwhile lives: nobody waits for that by our lock.
         with self._lock:
-            if self._is_stopped:
-                raise GitTrouble("git was stopped")
-            try:
-                # A group of its own: what it starts ends with it, and Ctrl+C at the terminal is not meant for it.
-                self._process = subprocess.Popen(
-                    command, stdin=source, stdout=subprocess.PIPE, stderr=errors, env=environment,
-                    start_new_session=sys.platform != "win32",
-                )  # fmt: skip
-            except FileNotFoundError:
-                raise GitTrouble("git is not installed") from None
-            except OSError as error:
-                raise GitTrouble(f"git cannot be started ({error.strerror})") from None
-            return self._process
+            self._process = process
+            if self._stopped.is_set():
+                _kill(process)
+        return process
+
+
+def _pieces(process: subprocess.Popen[bytes]) -> Iterator[bytes]:
+    """Read what it prints, until it has ended.
+
+    Not until its pipe has: a process that the program forks while git is started, one that loads data for instance,
+    has the other end too, and may live for as long as the training.
+    """
+    assert process.stdout is not None
+    pipe = process.stdout.fileno()
+    if os.name == "nt":  # which cannot wait for pipes, and forks nothing
+        yield from iter(lambda: os.read(pipe, _PIECE_BYTES), b"")
+        return
+    with selectors.DefaultSelector() as selector:
+        selector.register(pipe, selectors.EVENT_READ)
+        while True:
+            is_over = process.poll() is not None  # asked first: what it said last is in the pipe by then
+            if selector.select(0 if is_over else _LOOK_SECONDS):
+                piece = os.read(pipe, _PIECE_BYTES)
+                if not piece:
+                    return
+                yield piece
+            elif is_over:
+                return
 
 
 def _environment() -> dict[str, str]:

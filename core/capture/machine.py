@@ -25,7 +25,7 @@ def machine_facts() -> dict[str, Any]:
     """Answer operating system, Python, processors, memory and graphics cards, by W&B's names where it has them."""
     model, cores = _processor()
     found: dict[str, Any] = {
-        "os": platform.platform(),
+        "os": _system(),
         "python": platform.python_version(),
         "python_implementation": platform.python_implementation(),
         "architecture": platform.machine(),
@@ -82,7 +82,17 @@ def _processor() -> tuple[str, int | None]:
             package = value
         elif name == "core id":
             cores.add((package, value))
-    return model or platform.processor(), len(cores) or None
+    if not model and not sys.platform.startswith("linux"):  # there it would start a program, and know no more
+        model = platform.processor()
+    return model, len(cores) or None
+
+
+def _system() -> str:
+    """Answer what `platform.platform()` does; on Linux it would start a program for a part that it leaves out again."""
+    if not sys.platform.startswith("linux"):
+        return platform.platform()
+    told = platform.uname()
+    return f"{told.system}-{told.release}-{told.machine}-with-{''.join(platform.libc_ver())}"
 
 
 def _memory_bytes() -> int | None:

@@ -57,3 +57,40 @@ def test_forks_right_behind_the_beginning_do_not_hang(tmp_path: Path) -> None:
     command = [sys.executable, "-c", textwrap.dedent(program), str(tmp_path)]
 
     assert subprocess.run(command, timeout=60, check=False).returncode == 0
+
+
+@pytest.mark.fault
+def test_a_child_has_no_pipe_of_a_program_that_a_thread_of_ours_was_starting(tmp_path: Path) -> None:
+    """Who reads from it would wait for the child's end: here for ever, as the child waits for the parent's."""
+    program = """
+        import os, subprocess, sys, threading, time
+        import tracker
+        run = tracker.init(project="forks", dir=sys.argv[1], settings={"silent": True})
+        pipe = os.pipe
+        is_open = threading.Event()
+
+        def slow_pipe():
+            both = pipe()
+            is_open.set()
+            time.sleep(0.2)
+            return both
+
+        os.pipe = slow_pipe
+        answers = []
+        ask = lambda: answers.append(subprocess.run(["echo", "7"], capture_output=True).stdout)
+        thread = threading.Thread(target=ask, name="tracker-test", daemon=True)
+        thread.start()
+        is_open.wait(30)
+        os.pipe = pipe
+        child = os.fork()
+        if child == 0:
+            time.sleep(60)
+            os._exit(0)
+        thread.join(30)
+        os.kill(child, 9)
+        run.finish()
+        sys.exit(0 if answers == [b"7\\n"] else 1)
+    """
+    command = [sys.executable, "-c", textwrap.dedent(program), str(tmp_path)]
+
+    assert subprocess.run(command, timeout=100, check=False).returncode == 0

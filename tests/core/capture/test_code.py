@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import json
 import os
+import signal
 import subprocess
 import sys
+import threading
 import time
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -120,6 +123,61 @@ def test_a_git_that_hangs_delays_nothing(repository: Repository, train: Train, t
         while _group_lives(int(pid)):
             assert time.monotonic() < limit, "what git has started goes on"
             time.sleep(0.02)
+
+
+@pytest.mark.skipif(not hasattr(subprocess, "_fork_exec"), reason="Python 3.10 has no seam there")
+def test_a_process_forked_while_git_is_started_delays_nothing(
+    tmp_path: Path, repository: Repository, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It has the pipe's other end, and lives on, as one that loads data does."""
+    repository.commit()
+    start = subprocess._fork_exec  # type: ignore[attr-defined]
+    forked: list[int] = []
+
+    def fork_before(*arguments: object) -> int:
+        pid = os.fork()
+        if pid == 0:
+            os.close(errors[1])
+            signal.pause()
+        forked.append(pid)
+        answer: int = start(*arguments)
+        return answer
+
+    errors: list[int] = []
+    pipe = os.pipe
+
+    def remembered() -> tuple[int, int]:
+        errors[:] = pipe()
+        return errors[0], errors[1]
+
+    monkeypatch.setattr(subprocess, "_fork_exec", fork_before)
+    monkeypatch.setattr(os, "pipe", remembered)  # the last one tells whether the program could be executed
+    try:
+        assert Git(str(repository.folder)).ask("rev-parse", "--is-inside-work-tree") == b"true\n"
+    finally:
+        for pid in forked:
+            os.kill(pid, signal.SIGKILL)
+            os.waitpid(pid, 0)
+    assert len(forked) == 1
+
+
+def test_what_is_stopped_while_git_is_started_does_not_wait(
+    repository: Repository, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    repository.commit()
+    git = Git(str(repository.folder))
+    start = subprocess.Popen
+
+    def stopped_meanwhile(*arguments: Any, **more: Any) -> subprocess.Popen[bytes]:
+        stopping = threading.Thread(target=git.stop, daemon=True)
+        stopping.start()
+        stopping.join(60)
+        assert not stopping.is_alive()
+        return start(*arguments, **more)
+
+    monkeypatch.setattr(subprocess, "Popen", stopped_meanwhile)
+    with pytest.raises(GitTrouble, match="stopped"):
+        git.ask("status")
 
 
 def _group_lives(group: int) -> bool:
