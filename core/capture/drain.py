@@ -198,6 +198,8 @@ class Drain:
             self._flush_at = time.monotonic() + self._flush_seconds
 
     def _write_down(self, lines: list[Any]) -> None:
+        if not lines:  # what writes is loaded for a program that prints
+            return
         from tracker.core.capture.lines import bodies
         from tracker.core.journal import Journal
         from tracker.core.limits import CONSOLE_RECORD_BYTES
@@ -301,6 +303,8 @@ def main() -> None:
     for name, folder in orders["packages"].items():
         package = sys.modules[name] = ModuleType(name)
         package.__path__ = [folder]
+    # What describes classes by their annotations loads half of Python's own compiler; none is described here.
+    sys.modules["typing_extensions"] = None  # type: ignore[assignment]
     if sizes := [(reads, writes) for _, reads, writes in orders["sources"] if os.isatty(reads)]:
         _follow_size(sizes)
     Drain(orders).work()
