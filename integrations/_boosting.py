@@ -219,8 +219,8 @@ class Fit:
             facts: The artifact's metadata; those that are None are left out.
         """
         run = self.session.run
-        if run is None or not self._may_log_model():
-            return
+        if run is None or base.model_choice(self.options.log_model) == "false":
+            return  # it need not be written at all
         name = f"model-{run.id}" + (f"-{self.prefix.rstrip('/').replace('/', '-')}" if self.prefix else "")
         with tempfile.TemporaryDirectory(prefix="tracker-") as folder:
             path = os.path.join(folder, file_name)
@@ -233,18 +233,6 @@ class Fit:
                 is_last=True,
                 log_model=self.options.log_model,
             )
-
-    def _may_log_model(self) -> bool:
-        chosen = self.options.log_model
-        if chosen is None:
-            chosen = patching.options.get("log_models", os.environ.get("TRACKER_LOG_MODEL"))
-        return str("auto" if chosen is None else chosen).lower() not in (
-            "false",
-            "0",
-            "no",
-            "off",
-            "none",
-        )  # then it need not be written at all
 
     @property
     def wants_predictions(self) -> bool:

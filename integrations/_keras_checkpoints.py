@@ -13,7 +13,7 @@ import tracker
 from ._keras_fits import Saving, is_legacy
 from ._keras_hooks import Hooks
 from ._keras_steps import Steps, number
-from .base import AUTO_CHECKPOINT_BYTES, NO, Session, model_choice
+from .base import AUTO_CHECKPOINT_BYTES, Session, model_choice
 
 _BYTES_PER_PARAMETER = 12  # a float32, and as much twice for an optimizer such as Adam
 
@@ -77,8 +77,8 @@ class Checkpoint(Hooks):
 
     @tracker.guarded
     def _keep(self, saving: Saving) -> None:
-        # Asked for by name: whatever its size, unless the environment says something else.
-        choice = None if os.environ.get("TRACKER_LOG_MODEL") else True
+        # Asked for by name: whatever its size, unless something else is said of all models.
+        choice = True if model_choice(None) == "auto" else None
         self._best, _ = keep(saving, self._session, self._steps, self._best, choice)
 
 
@@ -129,7 +129,7 @@ def _is_better(checkpoint: Any, current: Any, best: float | None) -> bool:
 def keep_last(model: Any, session: Session, step: int, log_model: bool | str | None) -> None:
     """Save a trained model and keep it, unless it is one of the large that nobody has asked for."""
     choice = model_choice(log_model)
-    if choice in NO or session.run is None:
+    if choice == "false" or session.run is None:
         return
     if choice == "auto" and model.count_params() * _BYTES_PER_PARAMETER > AUTO_CHECKPOINT_BYTES:
         return

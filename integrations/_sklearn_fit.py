@@ -15,7 +15,7 @@ import tracker
 from . import _sklearn_facts as facts
 from . import _sklearn_model as model_file
 from . import _sklearn_search as search
-from .base import Session, is_within_training
+from .base import Session, is_within_training, model_choice
 
 CHILD_RUNS = 5
 _YES = ("1", "true", "yes", "on")
@@ -194,7 +194,7 @@ class Fit:
         row = {"partial_fit": self.calls, "samples_seen": self._samples or None, "fit_seconds": seconds}
         self.log({**row, **_numbers(model)})
         run: Any = self.session.run
-        if model_file.choice_of(self.options.log_model) in ("checkpoint", "all"):
+        if model_choice(self.options.log_model) == "checkpoint":
             model_file.keep(run, model, self._step(), self.options.log_model)
         elif self._kept_by is not run:  # when all of it is over
             self._kept_by = run

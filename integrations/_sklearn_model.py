@@ -16,9 +16,8 @@ from typing import Any
 
 import tracker
 
-from . import patching
 from ._sklearn_facts import class_name
-from .base import NO
+from .base import model_choice
 
 AUTO_MODEL_BYTES = 64 << 20
 """Models beyond this size are kept only where `TRACKER_LOG_MODEL` asks for them: writing them would hold up the script."""
@@ -50,13 +49,6 @@ class _Scale:
         return size
 
 
-def choice_of(log_model: bool | str | None) -> str:
-    """Answer what is wanted: what the caller was given, or `tracker.autolog`, or `TRACKER_LOG_MODEL`, or "auto"."""
-    if log_model is None:
-        log_model = patching.options.get("log_models")
-    return str(os.environ.get("TRACKER_LOG_MODEL") or "auto" if log_model is None else log_model).strip().lower()
-
-
 def keep(
     run: tracker.Run, estimator: Any, step: int | None = None, log_model: bool | str | None = None
 ) -> tracker.Artifact | None:
@@ -71,8 +63,8 @@ def keep(
     Returns:
         The artifact; None where it is not kept.
     """
-    choice = choice_of(log_model)
-    if choice in NO:
+    choice = model_choice(log_model)
+    if choice == "false":
         return None
     try:
         if choice == "auto" and not _is_small(_bare(estimator)):

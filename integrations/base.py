@@ -8,43 +8,44 @@ Nothing here raises into a training, except under `TRACKER_STRICT=1`; and nothin
 
 from __future__ import annotations
 
-import contextlib
 import functools
 import importlib
 import os
 import secrets
-import shutil
 import sys
 import threading
-import weakref
-from collections.abc import Iterable, Mapping, Sequence
-from pathlib import Path
+from collections.abc import Mapping
 from types import ModuleType
 from typing import Any
 
 import tracker
 
-from . import INTEGRATIONS, patching
+from . import INTEGRATIONS
+from ._models import AUTO_CHECKPOINT_BYTES, NO, model_choice
+from ._telling import MAX_CELL_CHARS, Telling
+
+__all__ = [
+    "AUTO_CHECKPOINT_BYTES",
+    "EVAL_ROWS",
+    "MAX_CELL_CHARS",
+    "NO",
+    "Session",
+    "is_within_training",
+    "model_choice",
+    "require",
+    "sample_rows",
+    "training",
+]
 
 EVAL_ROWS = 100
 """Rows of a table of predictions, for each evaluation."""
-MAX_CELL_CHARS = 10_000
-NO = ("false", "0", "no", "off", "none")
-"""What people say where they want nothing, in small letters."""
-AUTO_CHECKPOINT_BYTES = 2 << 30
-"""Checkpoints beyond this size, or that would take more than a tenth of what the disk has left, are kept only where
-`TRACKER_LOG_MODEL` asks for them."""
-_FREE_SHARE = 10
 _ID_LETTERS = "0123456789abcdefghijklmnopqrstuvwxyz"
 
 _training: list[Session] = []  # sessions whose training goes on, the innermost last
 _owned: dict[str, Session] = {}  # by run id: who has opened it
-_tables: weakref.WeakKeyDictionary[Any, dict[str, Any]] = weakref.WeakKeyDictionary()  # run -> its growing tables
-
-_watched: weakref.WeakKeyDictionary[Any, weakref.WeakSet[Any]] = weakref.WeakKeyDictionary()  # run -> torch models
 
 
-class Session:
+class Session(Telling):
     """One training's hold on a run.
 
     Making one has no effect: it can stand in a constructor, and be pickled or copied; a copy goes on with the same run
@@ -188,132 +189,6 @@ class Session:
             _owned.pop(run.id, None)
             run.finish()
 
-    # --- what it has to say --------------------------------------------------------------------
-
-    @tracker.guarded
-    def log(self, data: Mapping[str, Any], step: int | float | None = None) -> None:
-        """Log a row; values that are None are left out (frameworks write None for what they have not computed)."""
-        run = self.run
-        if run is not None:
-            run.log({key: value for key, value in data.items() if value is not None}, step=step)
-
-    @tracker.guarded
-    def configure(self, namespace: str, values: Mapping[str, Any]) -> None:
-        """Put values into the run's config under a name of their own; known ones are taken over by these."""
-        run = self.run
-        if run is not None:
-            known = run.config.get(namespace)
-            merged = {**known, **values} if isinstance(known, dict) else dict(values)
-            run.config.update({namespace: merged}, allow_val_change=True)
-
-    @tracker.guarded
-    def table(
-        self, key: str, columns: Sequence[str], rows: Iterable[Sequence[Any]], step: int | float | None = None
-    ) -> None:
-        """Add rows to a table of the run that grows over its evaluations; its first column is the step.
-
-        Args:
-            key: Its name: "eval/predictions".
-            columns: Names, the same at each call. Other names begin another table.
-            rows: A cell for each column; texts are cut at `MAX_CELL_CHARS`.
-            step: Where the training stands.
-        """
-        run = self.run
-        if run is None or patching.options.get("log_tables") is False:
-            return
-        tables = _tables.setdefault(run, {})
-        wanted = ["step", *columns]
-        table = tables.get(key)
-        if table is None or list(table.columns) != wanted:
-            table = tables[key] = tracker.Table(columns=wanted, log_mode="INCREMENTAL", allow_mixed_types=True)
-        added = 0
-        for row in rows:
-            table.add_data(step, *(_cell(value) for value in row))
-            added += 1
-        if added:
-            run.log({key: table}, step=step)
-
-    @tracker.guarded
-    def checkpoint(
-        self,
-        path: str | os.PathLike[str],
-        *,
-        step: int | float | None = None,
-        name: str | None = None,
-        aliases: Sequence[str] = (),
-        metadata: Mapping[str, Any] | None = None,
-        is_last: bool = False,
-        log_model: bool | str | None = None,
-    ) -> tracker.Artifact | None:
-        """Keep a checkpoint as a version of the run's model. When this returns the files may be rotated away.
-
-        Whether it is kept is said by `TRACKER_LOG_MODEL`: `checkpoint`, `all` or `true` for each; `end` for the last
-        one; `false` for none; `auto`, the default, for each unless it is large (`AUTO_CHECKPOINT_BYTES`).
-
-        Args:
-            path: A file or a folder.
-            step: Where the training stood.
-            name: `model-<run id>` by default.
-            aliases: Beside "latest".
-            metadata: Facts of it: scores, the epoch.
-            is_last: It holds what the training has come to.
-            log_model: What the integration's user has said; the variable otherwise.
-
-        Returns:
-            The artifact, None where it is not kept.
-        """
-        run = self.run
-        if run is None or not self._wants(Path(path), is_last, log_model):
-            return None
-        facts = {"framework": self.framework, **({"step": step} if step is not None else {}), **(metadata or {})}
-        artifact = tracker.Artifact(name or f"model-{run.id}", type="model", metadata=facts)
-        if os.path.isdir(path):
-            artifact.add_dir(str(path))
-        else:
-            artifact.add_file(str(path))
-        return run.log_artifact(artifact, aliases=list(aliases))
-
-    @tracker.guarded
-    def watch(self, model: Any, log: bool | str | None = None, log_freq: int = 1000) -> None:
-        """Record a torch model's gradients as it trains, unless it is watched in this run already.
-
-        On a rank without a run, the part it holds of a model that is spread over ranks is added to what rank 0 records.
-
-        Args:
-            model: A `torch.nn.Module`.
-            log: "gradients", "parameters", "all", or false for nothing; `TRACKER_WATCH` without it, and "gradients"
-                without that.
-            log_freq: At the first step of each optimizer, and at every so many from there.
-        """
-        choice = str(os.environ.get("TRACKER_WATCH") or "gradients" if log is None else log).lower()
-        if choice in NO:
-            return
-        if choice not in ("gradients", "parameters", "all"):
-            tracker.termwarn(
-                f"TRACKER_WATCH is {choice!r}; it can be gradients, parameters, all or false. gradients is taken.",
-                repeat=False,
-            )
-            choice = "gradients"
-        if self.run is None:
-            if tracker.rank() != 0:
-                with contextlib.suppress(tracker.UsageError):  # it is not spread
-                    tracker.watch(model, log=choice, log_freq=log_freq)  # type: ignore[arg-type]
-            return
-        watched = _watched.setdefault(self.run, weakref.WeakSet())
-        if model not in watched:
-            self.run.watch(model, log=choice, log_freq=log_freq)  # type: ignore[arg-type]
-            watched.add(model)
-
-    @tracker.guarded
-    def unwatch(self, model: Any) -> None:
-        """Record nothing more of a model, until it is watched again."""
-        if self.run is not None:
-            self.run.unwatch(model)
-            _watched.get(self.run, weakref.WeakSet()).discard(model)
-        elif tracker.rank() != 0:
-            with contextlib.suppress(tracker.UsageError):
-                tracker.unwatch(model)
-
     # --- whose run -----------------------------------------------------------------------------
 
     def _find(self) -> tracker.Run | None:
@@ -390,30 +265,6 @@ class Session:
         if run is not None and not any(session._run is run for session in _training):
             run.rest()
 
-    def _wants(self, path: Path, is_last: bool, chosen: bool | str | None) -> bool:
-        choice = model_choice(chosen)
-        if choice in ("checkpoint", "all", "true", "1", "yes", "on"):
-            return True
-        if choice in NO:
-            return False
-        if choice == "end":
-            return is_last
-        if choice != "auto":
-            tracker.termwarn(
-                f"TRACKER_LOG_MODEL is {choice!r}; it can be auto, checkpoint, end or false. auto is taken.",
-                repeat=False,
-            )
-        size = _size(path)
-        free = shutil.disk_usage(self.run.dir if self.run is not None else path.parent).free
-        if size <= AUTO_CHECKPOINT_BYTES and size * _FREE_SHARE <= free:
-            return True
-        tracker.termwarn(
-            f"a checkpoint of {size / 1e9:.1f} GB is not kept with the run ({free / 1e9:.0f} GB are free on its disk). "
-            "TRACKER_LOG_MODEL=checkpoint keeps all checkpoints, TRACKER_LOG_MODEL=false says no to all.",
-            repeat=False,
-        )
-        return False
-
     # --- copies --------------------------------------------------------------------------------
 
     def __getstate__(self) -> dict[str, Any]:
@@ -445,13 +296,6 @@ def is_within_training() -> bool:
     """Answer whether a training is going on around the caller, be it one that has no run, or none yet."""
     thread = threading.get_ident()
     return any(session._thread == thread or session.spreads for session in _training)
-
-
-def model_choice(chosen: bool | str | None) -> str:
-    """Answer which models to keep: what an integration was told, else `tracker.autolog`, else `TRACKER_LOG_MODEL`."""
-    if chosen is None:
-        chosen = patching.options.get("log_models")
-    return str(os.environ.get("TRACKER_LOG_MODEL") or "auto" if chosen is None else chosen).lower()
 
 
 def require(framework: str) -> ModuleType:
@@ -514,15 +358,3 @@ def _resumed(resume: tuple[str, int | None], arguments: Mapping[str, Any]) -> tr
 
 def _made_up() -> str:
     return "".join(secrets.choice(_ID_LETTERS) for _ in range(8))
-
-
-def _size(path: Path) -> int:
-    if not path.is_dir():
-        return path.stat().st_size
-    return sum(file.stat().st_size for file in path.rglob("*") if file.is_file())
-
-
-def _cell(value: Any) -> Any:
-    if isinstance(value, str) and len(value) > MAX_CELL_CHARS:
-        return value[:MAX_CELL_CHARS] + "…"
-    return value

@@ -12,7 +12,7 @@ from typing import Any
 
 import tracker
 
-from .base import Session, require
+from .base import Session, model_choice, require
 from .gymnasium import VideoFolder
 from .patching import wrap
 
@@ -165,7 +165,7 @@ def _classes() -> dict[str, Any]:
                 self._writer.write(dict(logger.name_to_value), dict(logger.name_to_excluded), step)
             self._log_new_videos()
             self._writer.is_training = False
-            if _saves_at_end(self._log_model):
+            if model_choice(self._log_model) in ("end", "checkpoint"):
                 with tempfile.TemporaryDirectory() as folder:
                     self.model.save(os.path.join(folder, "model.zip"))  # `_keeping` keeps it
             self._session.pause()
@@ -350,8 +350,3 @@ def _channels_last(image: Any, axes: str) -> Any:
         return image
     order = [axes.upper().index(axis) for axis in "NHWC" if axis in axes.upper()]
     return image.permute(*order) if hasattr(image, "permute") else image.transpose(order)
-
-
-def _saves_at_end(chosen: bool | str | None) -> bool:
-    choice = os.environ.get("TRACKER_LOG_MODEL", "") if chosen is None else chosen
-    return str(choice).lower() in ("end", "all", "true", "1", "yes", "on", "checkpoint")

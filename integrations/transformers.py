@@ -27,7 +27,7 @@ from ._transformers_trainer import (
     wait_for_ranks,
 )
 from ._transformers_trl import KEY, completions
-from .base import EVAL_ROWS, NO, Session, require
+from .base import EVAL_ROWS, NO, Session, model_choice, require
 from .patching import wrap
 
 if TYPE_CHECKING:
@@ -367,9 +367,8 @@ class Callback:
 
     def _save_end(self, args: Any) -> None:
         """Keep the final model, where that is asked for; on all ranks, which may each hold a part of it."""
-        chosen = os.environ.get("TRACKER_LOG_MODEL") if self.log_model is None else self.log_model
         entry = entry_of(self)
-        if str(chosen).lower() != "end" or entry is None:
+        if entry is None or model_choice(self.log_model) != "end":
             return
         path = os.path.join(args.output_dir, ".tracker-final-model")
         try:

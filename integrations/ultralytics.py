@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 import sys
 from collections.abc import Callable, Mapping
 from pathlib import Path
@@ -12,7 +11,7 @@ from typing import Any
 
 import tracker
 
-from .base import Session
+from .base import Session, model_choice
 from .patching import wrap
 
 _NAME = "ultralytics"
@@ -92,8 +91,7 @@ class TrackerCallback:
         if training is None:
             return
         is_best = trainer.best_fitness == trainer.fitness and Path(trainer.best).exists()
-        wanted = os.environ.get("TRACKER_LOG_MODEL", "") if self._log_model is None else self._log_model
-        if is_best or str(wanted).lower() in ("checkpoint", "all", "true", "1", "yes", "on"):
+        if is_best or model_choice(self._log_model) == "checkpoint":
             self._keep(training, trainer, trainer.best if is_best else trainer.last, is_best)
 
     @tracker.guarded

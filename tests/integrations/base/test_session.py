@@ -18,7 +18,7 @@ import pytest
 
 import tracker
 from tracker.core.query import Run as ReadRun
-from tracker.integrations import base
+from tracker.integrations import _models, base
 from tracker.integrations.base import Session
 
 Read = Callable[[], list[ReadRun]]
@@ -295,7 +295,7 @@ def test_which_checkpoints_are_kept(
 def test_a_large_checkpoint_is_kept_only_when_asked_for(
     tmp_path: Path, only_run: OnlyRun, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
-    monkeypatch.setattr(base, "AUTO_CHECKPOINT_BYTES", 100)
+    monkeypatch.setattr(_models, "AUTO_CHECKPOINT_BYTES", 100)
     session = Session("some")
     session.begin()
     (tmp_path / "last.ckpt").write_bytes(bytes(200))
