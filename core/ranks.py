@@ -21,7 +21,8 @@ def rank() -> int:
     """Answer this process's rank among those launched together, from 0; 0 where it is alone.
 
     Asked anew each time: frameworks learn it late, when they join their process group. torch's group rules where it
-    has been joined, then JAX's, then Ray's, then what the launcher has put into the environment.
+    has been joined, then JAX's, then Ray's, then what the launcher has put into the environment, `TF_CONFIG` last: some
+    platforms set it for every job.
     """
     for ask in (_torch_rank, _jax_rank, _ray_rank):
         try:
@@ -34,7 +35,8 @@ def rank() -> int:
         text = os.environ.get(name, "").strip()
         if text.isdigit():
             return int(text)
-    return 0
+    config = os.environ.get("TF_CONFIG")
+    return _tensorflow_rank(config) if config else 0
 
 
 def _torch_rank() -> int | None:
@@ -56,3 +58,24 @@ def _ray_rank() -> int | None:
     module = sys.modules.get("ray.train.v2._internal.execution.context")
     context = getattr(module, "_train_context", None)
     return None if context is None else int(context.get_world_rank())
+
+
+def _tensorflow_rank(config: str) -> int:
+    """Of a process of a cluster of TensorFlow: the chief is the first, or worker 0 where there is none.
+
+    Those that do not train, parameter servers and evaluators, come behind all that do.
+
+    Source: tf.distribute.cluster_resolver.TFConfigClusterResolver; multi_worker_util.id_in_cluster.
+    """
+    import json  # only where there is a cluster
+
+    try:
+        told = json.loads(config)
+        cluster, task = dict(told.get("cluster") or {}), dict(told.get("task") or {})
+        kind, index = str(task["type"]), int(task["index"])
+        order = ["chief", "master", "worker", "ps"]
+        before = order[: order.index(kind)] if kind in order else order
+        place = sum(len(cluster.get(name) or ()) for name in before) + index
+        return place if kind in order[:3] else max(place, 1)
+    except (ValueError, TypeError, KeyError, AttributeError):
+        return 0

@@ -10,7 +10,7 @@ from typing import Any
 
 import tracker
 
-from ._keras_fits import Saving, is_legacy
+from ._keras_fits import Saving, is_alone, is_legacy
 from ._keras_hooks import Hooks
 from ._keras_steps import Steps, number
 from .base import AUTO_CHECKPOINT_BYTES, Session, model_choice
@@ -132,6 +132,13 @@ def keep_last(model: Any, session: Session, step: int, log_model: bool | str | N
     if choice == "false" or session.run is None:
         return
     if choice == "auto" and model.count_params() * _BYTES_PER_PARAMETER > AUTO_CHECKPOINT_BYTES:
+        return
+    if not is_alone():
+        tracker.termwarn(
+            "a model that several workers train can only be saved by all of them together, and is not kept. "
+            "A ModelCheckpoint among the callbacks saves it, and what it saves is kept.",
+            repeat=False,
+        )
         return
     with tempfile.TemporaryDirectory(prefix="tracker-") as folder:
         path = os.path.join(folder, "model.keras")

@@ -10,6 +10,7 @@ from __future__ import annotations
 import functools
 import inspect
 import os
+import sys
 import threading
 import weakref
 from collections.abc import Callable, Iterator
@@ -261,3 +262,17 @@ class Saving:
             except OSError:
                 continue
             yield one, (found.st_mtime_ns, found.st_size, found.st_ino)
+
+
+def is_alone() -> bool:
+    """Answer whether this process can ask the model by itself: in a cluster, asking and saving are the work of all."""
+    import json
+
+    try:
+        cluster = json.loads(os.environ.get("TF_CONFIG") or "{}").get("cluster", {})
+        if sum(len(tasks) for job, tasks in cluster.items() if job in ("chief", "worker")) > 1:
+            return False
+    except (ValueError, AttributeError, TypeError):
+        pass
+    distributed = getattr(sys.modules.get("jax"), "distributed", None)
+    return not (distributed is not None and distributed.is_initialized())

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import os
-import sys
 from collections.abc import Sequence
 from typing import Any
 
@@ -50,7 +48,9 @@ class Predictions:
         if self._is_over or (self._data is None and not any(name.startswith("val_") for name in logs)):
             return
         self._is_over = True  # unless all goes well: what fails once would fail each time
-        if not _is_alone() or any(getattr(layer, "stateful", False) is True for layer in getattr(model, "layers", ())):
+        if not fits.is_alone() or any(
+            getattr(layer, "stateful", False) is True for layer in getattr(model, "layers", ())
+        ):
             return  # asking it would need the other processes, or change what it remembers
         sample = self._taken(fit)
         if sample is None:
@@ -161,20 +161,6 @@ def _losses(model: Any, truth: Any, answer: Any) -> list[float] | None:
         return [float(one) for one in values.reshape(len(answer), -1).mean(axis=1)]
     except Exception:  # a dict of losses, one that takes what it is not given here, one of the user's own
         return None
-
-
-def _is_alone() -> bool:
-    """Answer whether this process can ask the model by itself."""
-    import json
-
-    try:
-        cluster = json.loads(os.environ.get("TF_CONFIG") or "{}").get("cluster", {})
-        if sum(len(tasks) for job, tasks in cluster.items() if job in ("chief", "worker")) > 1:
-            return False
-    except (ValueError, AttributeError, TypeError):
-        pass
-    distributed = getattr(sys.modules.get("jax"), "distributed", None)
-    return not (distributed is not None and distributed.is_initialized())
 
 
 class Evaluation(Hooks):

@@ -80,3 +80,39 @@ def test_steps_per_execution(script: Callable[..., Any], only_run: Any) -> None:
     script(code)
 
     assert list(column(only_run(), "batch/loss")) == [2, 4, 6, 8, 10, 12]
+
+
+def test_two_workers_of_a_cluster_are_one_run(script: Callable[..., Any], read: Any) -> None:
+    """8.1 #9: N runs on N workers. TensorFlow tells each in TF_CONFIG which one it is."""
+    code = """
+    import json, os, socket, subprocess, sys
+
+    if "TF_CONFIG" not in os.environ:
+        with socket.socket() as one, socket.socket() as other:
+            one.bind(("127.0.0.1", 0)), other.bind(("127.0.0.1", 0))
+            places = [f"127.0.0.1:{each.getsockname()[1]}" for each in (one, other)]
+        workers = []
+        for index in range(2):
+            config = json.dumps({"cluster": {"worker": places}, "task": {"type": "worker", "index": index}})
+            workers.append(subprocess.Popen([sys.executable, __file__], env={**os.environ, "TF_CONFIG": config}))
+        sys.exit(max(worker.wait() for worker in workers))
+
+    import numpy as np
+    import tensorflow as tf
+    import tf_keras
+
+    strategy = tf.distribute.MultiWorkerMirroredStrategy()
+    with strategy.scope():
+        model = tf_keras.Sequential([tf_keras.layers.Dense(1, input_shape=(4,))])
+        model.compile("sgd", "mse")
+    data = tf.data.Dataset.from_tensor_slices((np.random.rand(32, 4), np.random.rand(32))).batch(8)
+    model.fit(data, epochs=2, verbose=0)  # saving the model at its end would wait for all workers
+    model.fit(data, epochs=4, initial_epoch=2, verbose=0, callbacks=[tf_keras.callbacks.ModelCheckpoint("{epoch}.keras")])
+    """
+    done = script(code, TRACKER_AUTOLOG="keras", TF_CPP_MIN_LOG_LEVEL="3", TRACKER_STRICT="", TRACKER_SILENT="")
+    first, second = read()
+
+    assert (first.state, list(column(first, "epoch/loss")), list(first.logged_artifacts())) == ("finished", [4, 8], [])
+    assert (second.state, len(column(second, "epoch/loss"))) == ("finished", 2)
+    assert sorted(kept.metadata["file"] for kept in second.logged_artifacts()) == ["3.keras", "4.keras"]
+    assert done.stderr.count("can only be saved by all of them together") == 1
