@@ -156,6 +156,8 @@ def watch(
     log_freq: int = 1000,
     idx: int | None = None,
     log_graph: bool = False,
+    *,
+    by: Literal["parameter", "module"] = "parameter",
 ) -> None:
     """Record what happens inside torch models, in the current run; see `Run.watch`.
 
@@ -168,9 +170,9 @@ def watch(
     if run is None:
         from .capture.watch import take_part
 
-        if take_part(models, criterion, log, log_freq, idx, log_graph):
+        if take_part(models, criterion, log, log_freq, idx, log_graph, by):
             return
-    needed("watch").watch(models, criterion, log, log_freq, idx, log_graph)
+    needed("watch").watch(models, criterion, log, log_freq, idx, log_graph, by=by)
 
 
 def unwatch(models: Any = None) -> None:

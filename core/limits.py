@@ -223,6 +223,7 @@ WATCH_MOST_TENSOR_VALUES = 1 << 20  # ... up to this
 WATCH_SAMPLE_VALUES = 16 << 20  # of all tensors together, kept over a step to see what it changed
 WATCH_CHUNK_VALUES = 4 << 20  # looked at together: bounds the extra memory on the device
 WATCH_UNITS = 1 << 16  # a longer vector is not looked at for dead units
+WATCH_MODULES = 64  # at most, where a model is recorded by its modules
 WATCH_FAULTS = 3  # of ours, one after the other; then a model is let be
 WATCH_PEERS_SECONDS = 5.0  # for the other ranks' part of a norm
 WATCH_PEERS_IMPATIENT_SECONDS = 0.5  # once a rank has left it out

@@ -372,6 +372,8 @@ class Run(ArtifactsOfRun):
         log_freq: int = 1000,
         idx: int | None = None,
         log_graph: bool = False,
+        *,
+        by: Literal["parameter", "module"] = "parameter",
     ) -> None:
         """Record what happens inside torch models, whenever their optimizers step.
 
@@ -384,13 +386,14 @@ class Run(ArtifactsOfRun):
             log_freq: At the first step of each optimizer, and at every so many steps from there.
             idx: The number of the first model: from 1 on, names begin with `graph_<number>/`. Counted without it.
             log_graph: Also keep the tree of modules, with shapes, parameters and operations, as `graph/model.json`.
+            by: "module" records at most 64 modules of each model, without histograms, instead of each parameter.
 
         Raises:
             UsageError: An argument cannot be used as given, or is no torch module.
         """
         from .capture.watch import watch  # only who watches pays for it
 
-        watch(self, models, criterion, log, log_freq, idx, log_graph)
+        watch(self, models, criterion, log, log_freq, idx, log_graph, by)
 
     def unwatch(self, models: Any = None) -> None:
         """Record nothing more of models.

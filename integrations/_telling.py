@@ -14,6 +14,8 @@ import tracker
 from . import patching
 from ._models import NO, is_kept
 
+MOST_PARAMETERS = 200
+"""Named ones of a model whose gradients are each recorded without being asked for; each makes three metrics."""
 MAX_CELL_CHARS = 10_000
 
 _tables: weakref.WeakKeyDictionary[Any, dict[str, Any]] = weakref.WeakKeyDictionary()  # run -> its growing tables
@@ -118,7 +120,8 @@ class Telling:
     def watch(self, model: Any, log: bool | str | None = None, log_freq: int = 1000) -> None:
         """Record a torch model's gradients as it trains, unless it is watched in this run already.
 
-        On a rank without a run, the part it holds of a model that is spread over ranks is added to what rank 0 records.
+        Of a model of more than `MOST_PARAMETERS` parameters, modules are recorded and not each parameter, unless
+        somebody has said what to record. On a rank without a run, the part it holds of a model that is spread over ranks is added to what rank 0 records.
 
         Args:
             model: A `torch.nn.Module`.
@@ -126,6 +129,7 @@ class Telling:
                 without that.
             log_freq: At the first step of each optimizer, and at every so many from there.
         """
+        is_asked_for = log is not None or bool(os.environ.get("TRACKER_WATCH"))
         choice = str(os.environ.get("TRACKER_WATCH") or "gradients" if log is None else log).lower()
         if choice in NO:
             return
@@ -135,14 +139,17 @@ class Telling:
                 repeat=False,
             )
             choice = "gradients"
+        by: Any = "parameter"
+        if not is_asked_for and sum(one.requires_grad for one in model.parameters()) > MOST_PARAMETERS:
+            by = "module"
         if self.run is None:
             if tracker.rank() != 0:
                 with contextlib.suppress(tracker.UsageError):  # it is not spread
-                    tracker.watch(model, log=choice, log_freq=log_freq)  # type: ignore[arg-type]
+                    tracker.watch(model, log=choice, log_freq=log_freq, by=by)  # type: ignore[arg-type]
             return
         watched = _watched.setdefault(self.run, weakref.WeakSet())
         if model not in watched:
-            self.run.watch(model, log=choice, log_freq=log_freq)  # type: ignore[arg-type]
+            self.run.watch(model, log=choice, log_freq=log_freq, by=by)  # type: ignore[arg-type]
             watched.add(model)
 
     @tracker.guarded

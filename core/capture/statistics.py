@@ -8,15 +8,18 @@ turns them into the values of one row. Of each parameter `<p>`:
     update_ratio/<p>                  norm of what the step changed, over the norm of what was there before
     dead_units/<p>                    share of the units (entries along the first axis) whose gradient is zero throughout
     grad_nan/<p>, grad_inf/<p>, ...   how many values are NaN or infinite; written where there are any, and as .../total
+
+A model of very many parameters can be recorded by its modules instead: `<p>` is a module, and there are no histograms.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
+from ..limits import WATCH_MODULES
 from ..values import Reference, encodable
 
 Log = Literal["gradients", "parameters", "all"]
@@ -68,6 +71,56 @@ class Raw:
     gradients: Mapping[str, Statistics]
     parameters: Mapping[str, Statistics]
     changes: Mapping[str, tuple[float, float]]
+
+
+def depth_of(names: Iterable[str]) -> int:
+    """Answer how many parts of parameters' names to keep, so that there are as many modules as may be and no more.
+
+    Args:
+        names: Of all parameters: `encoder.layer.0.attention.weight`.
+    """
+    parts = [name.split(".") for name in names]
+    deepest = max(map(len, parts), default=0)
+    depth = 0
+    while depth < deepest and len({tuple(each[: depth + 1]) for each in parts}) <= WATCH_MODULES:
+        depth += 1
+    return depth
+
+
+def by_module(raw: Raw, depth: int) -> Raw:
+    """Answer what was measured of modules: norms, counts and changes of all parameters in each, without histograms.
+
+    Args:
+        raw: What was measured of parameters.
+        depth: How many parts of their names to keep; 0 makes one of all, called `total`.
+    """
+    modules: list[dict[str, Statistics]] = []
+    for tensors in (raw.gradients, raw.parameters):
+        inside: dict[str, list[Statistics]] = {}
+        for name, one in tensors.items():
+            inside.setdefault(_module(name, depth), []).append(one)
+        modules.append({name: _together(those) for name, those in inside.items()})
+    changes: dict[str, tuple[float, float]] = {}
+    for name, (held, changed) in raw.changes.items():
+        before = changes.get(_module(name, depth), (0.0, 0.0))
+        changes[_module(name, depth)] = (before[0] + held, before[1] + changed)
+    return Raw(modules[0], modules[1], changes)
+
+
+def _module(name: str, depth: int) -> str:
+    return ".".join(name.split(".")[:depth]) or "total"
+
+
+def _together(those: Collection[Statistics]) -> Statistics:
+    squares = [one.squares for one in those if one.squares is not None]
+    return Statistics(
+        size=sum(one.size for one in those),
+        squares=sum(squares) if len(squares) == len(those) else None,
+        nans=sum(one.nans for one in those),
+        infs=sum(one.infs for one in those),
+        units=sum(one.units for one in those),
+        alive=sum(one.alive for one in those),
+    )
 
 
 def histogram(counts: Sequence[int], low: float, high: float, size: int) -> Reference | None:

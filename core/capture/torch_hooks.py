@@ -24,7 +24,7 @@ from ..complaints import is_strict
 from ..deferred import Pending, fetch
 from ..limits import WATCH_FAULTS, WATCH_MOST_TENSOR_VALUES, WATCH_TENSOR_VALUES, WATCH_VALUES_PER_STEP
 from . import guarded, torch_graph
-from .statistics import Raw, Statistics, row
+from .statistics import Raw, Statistics, by_module, depth_of, row
 from .torch_shards import Participant, Peers, Spread, local, spread_of
 from .torch_statistics import Decode, Tape, measure, samples, squared_norms
 
@@ -48,10 +48,18 @@ class Watched:
         prefix: Goes before the parameters' names.
         log: What is recorded: "gradients", "parameters" or "all".
         log_freq: At every so many steps of an optimizer.
+        by_module: Modules are recorded, not each parameter.
     """
 
     def __init__(
-        self, run: Run | Participant, model: nn.Module, criterion: Any, prefix: str, log: str, log_freq: int
+        self,
+        run: Run | Participant,
+        model: nn.Module,
+        criterion: Any,
+        prefix: str,
+        log: str,
+        log_freq: int,
+        by_module: bool = False,
     ) -> None:
         self.run = run
         self.model = weakref.ref(model, self._forget)
@@ -62,6 +70,8 @@ class Watched:
         self.log_freq = log_freq
         self.sample = min(max(WATCH_TENSOR_VALUES, WATCH_VALUES_PER_STEP * log_freq), WATCH_MOST_TENSOR_VALUES)
         self.steps: dict[int, tuple[weakref.ref[Optimizer], list[int]]] = {}
+        self.by_module = by_module
+        self.depth: int | None = None  # of the modules' names, once there was a step
         self.open: Step | None = None
         self.has_rows = False
         self.faults = 0
@@ -88,6 +98,12 @@ class Watched:
             found.update({id(one): f"criterion.{name}" for name, one in criterion.named_parameters()})
         return {number: _plain_name(name) for number, name in found.items()}
 
+    def trained(self) -> list[str]:
+        """Answer the names of the model's parameters that are not frozen."""
+        model = self.model()
+        named = () if model is None else _unwrapped(model).named_parameters()
+        return [_plain_name(name) for name, one in named if one.requires_grad]
+
     def begin(self, optimizer: Optimizer, has_closure: bool) -> None:
         """Measure what there is before a step."""
         self.open = None
@@ -104,6 +120,8 @@ class Watched:
         parameters = {names[id(one)]: one for one in held if one.requires_grad or one.grad is not None}
         if not parameters:
             return
+        if self.by_module and self.depth is None:
+            self.depth = depth_of(self.trained() or names.values())
         with torch.no_grad():
             self.open = Step(self, optimizer, parameters, has_closure)
 
@@ -185,7 +203,8 @@ class Step:
         if self.watched.with_gradients and self.has_closure:
             self._measure_gradients()
         flights = [part.after(self.overflow) for part in self.devices.values()]
-        return WatchedRow(self.place, self.time_ns, self.watched.prefix, flights, self.sparse, self.spreads)
+        watched = self.watched
+        return WatchedRow(self.place, self.time_ns, watched.prefix, flights, self.sparse, self.spreads, watched.depth)
 
 
 @dataclass
@@ -271,6 +290,7 @@ class WatchedRow:
         flights: What is on its way.
         sizes: How many values and units each parameter has, where that is more than its gradient shows.
         spreads: How the parameters are spread that are spread over ranks.
+        depth: How many parts of the names to keep, where modules are recorded and not each parameter.
     """
 
     def __init__(
@@ -281,6 +301,7 @@ class WatchedRow:
         flights: Sequence[Flight],
         sizes: Mapping[str, tuple[int, int]],
         spreads: Mapping[str, Spread],
+        depth: int | None = None,
     ) -> None:
         self.step = step
         self.time_ns = time_ns
@@ -288,6 +309,7 @@ class WatchedRow:
         self._prefix = prefix
         self._flights = flights
         self._sizes = sizes
+        self._depth = depth
 
     @property
     def is_ready(self) -> bool:
@@ -315,7 +337,7 @@ class WatchedRow:
 
     def row_of(self, raw: Raw) -> dict[str, Any]:
         """Answer the values of a row."""
-        return row(raw, self._prefix)
+        return row(raw if self._depth is None else by_module(raw, self._depth), self._prefix)
 
 
 # --- tensors as they come ------------------------------------------------------------------
@@ -395,6 +417,7 @@ def attach(
     log_freq: int,
     idx: int | None,
     log_graph: bool,
+    by: str,
 ) -> None:
     """Watch models for a run, each from now on."""
     if not isinstance(run, Participant) and not any(one.run is run for one in _watched):
@@ -406,7 +429,8 @@ def attach(
         if log_graph and not isinstance(run, Participant):
             torch_graph.attach(run, model, number)
         if log is not None:
-            _watched.append(Watched(run, model, criterion if place == 0 else None, prefix, log, log_freq))
+            first_criterion = criterion if place == 0 else None
+            _watched.append(Watched(run, model, first_criterion, prefix, log, log_freq, by == "module"))
     if not _handles:
         _handles.append(register_optimizer_step_pre_hook(_before))
         _handles.append(register_optimizer_step_post_hook(_after))

@@ -25,15 +25,16 @@ def watch(
     log_freq: int = 1000,
     idx: int | None = None,
     log_graph: bool = False,
+    by: str = "parameter",
 ) -> None:
     """Record gradients and parameters of models; see `Run.watch`."""
-    chosen = _checked(models, log, log_freq, idx)
+    chosen = _checked(models, log, log_freq, idx, by)
     if run.state != "running":  # said as for a row that is logged now
         run._refuse(0, b"")
         return
     from . import torch_hooks  # imports torch, which is there: the user has a model
 
-    torch_hooks.attach(run, chosen, criterion, log, log_freq, idx, log_graph)
+    torch_hooks.attach(run, chosen, criterion, log, log_freq, idx, log_graph, by)
 
 
 def take_part(
@@ -43,6 +44,7 @@ def take_part(
     log_freq: int = 1000,
     idx: int | None = None,
     log_graph: bool = False,
+    by: str = "parameter",
 ) -> bool:
     """Measure this rank's part of models that are spread over ranks; another rank has the run.
 
@@ -52,12 +54,12 @@ def take_part(
     distributed = sys.modules.get("torch.distributed")
     if distributed is None or not distributed.is_available() or not distributed.is_initialized():
         return False
-    chosen = _checked(models, log, log_freq, idx)
+    chosen = _checked(models, log, log_freq, idx, by)
     from . import torch_hooks, torch_shards  # as above
 
     if not torch_shards.is_spread(chosen):
         return False
-    torch_hooks.attach(torch_hooks.participant(), chosen, criterion, log, log_freq, idx, log_graph)
+    torch_hooks.attach(torch_hooks.participant(), chosen, criterion, log, log_freq, idx, log_graph, by)
     return True
 
 
@@ -67,7 +69,7 @@ def take_no_part(models: Any = None) -> bool:
     return torch_hooks is not None and torch_hooks.leave_peers(None if models is None else _models(models))
 
 
-def _checked(models: Any, log: str | None, log_freq: int, idx: int | None) -> Sequence[Any]:
+def _checked(models: Any, log: str | None, log_freq: int, idx: int | None, by: str) -> Sequence[Any]:
     """Answer the models; refuse what cannot be meant."""
     chosen = _models(models)
     if log is not None and log not in LOGS:
@@ -76,6 +78,8 @@ def _checked(models: Any, log: str | None, log_freq: int, idx: int | None) -> Se
         raise UsageError(f"watch() was given log_freq={log_freq!r}; it is a number of optimizer steps, 1 or more.")
     if idx is not None and (isinstance(idx, bool) or not isinstance(idx, int) or idx < 0):
         raise UsageError(f"watch() was given idx={idx!r}; it is the number of the first model, 0 or more.")
+    if by not in ("parameter", "module"):
+        raise UsageError(f"watch() was given by={by!r}; it can be 'parameter' or 'module'.")
     return chosen
 
 

@@ -460,6 +460,31 @@ def test_a_model_can_be_watched_again(only_run: OnlyRun) -> None:
     assert [row["_step"] for row in only_run().scan_history(keys=["grad_norm/total"])] == [0, 2]
 
 
+@pytest.mark.parametrize("wish", [None, "gradients"])
+def test_a_model_of_many_parameters_has_few_metrics_unless_they_are_asked_for(
+    wish: str | None, monkeypatch: pytest.MonkeyPatch, only_run: OnlyRun
+) -> None:
+    """A detector of 300 tensors would make a thousand metrics of its gradients."""
+    torch = pytest.importorskip("torch")
+    if wish:
+        monkeypatch.setenv("TRACKER_WATCH", wish)
+    model = torch.nn.Sequential(
+        *(torch.nn.Sequential(*(torch.nn.Linear(1, 1) for _ in range(10))) for _ in range(20)), torch.nn.Linear(1, 1)
+    )
+    session = Session("some")
+    session.begin()
+    session.watch(model)
+    optimizer = torch.optim.SGD(model.parameters(), lr=0.1)
+    model(torch.ones(1, 1)).sum().backward()
+    optimizer.step()
+    session.log({"loss": 1.0}, step=1)
+    session.end()
+    norms = [key for key in only_run().summary if key.startswith("grad_norm/")]
+
+    assert len(norms) == (402 if wish else 21) + 1
+    assert "grad_norm/total" in norms
+
+
 def test_on_other_ranks_there_is_nothing_to_watch(monkeypatch: pytest.MonkeyPatch) -> None:
     torch = pytest.importorskip("torch")
     monkeypatch.setenv("RANK", "1")

@@ -21,6 +21,7 @@ from torch.optim import optimizer as optimizers
 
 import tracker
 from tracker.core.capture import torch_hooks
+from tracker.core.capture.statistics import depth_of
 from tracker.core.errors import UsageError
 from tracker.core.run import Run
 from tracker.testing import read_runs
@@ -127,6 +128,75 @@ def test_what_is_logged_can_be_chosen(run: Run, rows: Rows, log: Any, sections: 
 
     (row,) = rows()
     assert {key.split("/")[0] for key in row if not key.startswith("_")} == sections
+
+
+def test_a_model_can_be_recorded_by_its_modules(run: Run, rows: Rows) -> None:
+    """As many modules as may be, each with what its parameters come to together; no histograms."""
+
+    class Block(nn.Sequential):
+        """Its inputs, and something more: else gradients would vanish."""
+
+        def forward(self, x: Tensor) -> Tensor:
+            return x + super().forward(x) / 10
+
+    blocks = [Block(nn.Linear(6, 6), nn.ReLU(), nn.Linear(6, 6)) for _ in range(40)]
+    model = nn.Sequential(*blocks, nn.Linear(6, 3))
+    optimizer = torch.optim.SGD(model.parameters(), lr=0.5)
+    run.watch(model, log="all", log_freq=1, by="module")
+    backward(model)
+    model[3][0].weight.grad[0, 0] = math.nan
+    before = {name: one.detach().clone() for name, one in model.named_parameters()}
+    gradients = {name: one.grad.clone() for name, one in model.named_parameters()}
+    optimizer.step()
+    run.log({"loss": 1.0})
+
+    def inside(tensors: dict[str, Tensor], module: str) -> list[Tensor]:
+        return [one for name, one in tensors.items() if name.startswith(f"{module}.")]
+
+    (row,) = rows()
+    assert {key.partition("/")[2] for key in row if "/" in key} == {*map(str, range(41)), "total"}
+    assert not any(key.startswith(("gradients/", "parameters/")) for key in row)
+    for module in ("0", "39", "40"):
+        assert row[f"grad_norm/{module}"] == close(norm(*inside(gradients, module)))
+        assert row[f"param_norm/{module}"] == close(norm(*inside(before, module)))
+        ratio = 0.5 * norm(*inside(gradients, module)) / norm(*inside(before, module))
+        assert row[f"update_ratio/{module}"] == close(ratio)
+        assert row[f"dead_units/{module}"] == pytest.approx(
+            sum(float((one.reshape(len(one), -1) == 0).all(1).sum()) for one in inside(gradients, module))
+            / sum(len(one) for one in inside(gradients, module))
+        )
+    assert row["param_norm/total"] == close(norm(*before.values()))
+    assert (row["grad_nan/3"], row["grad_nan/total"]) == (1, 1)
+
+
+@pytest.mark.parametrize(
+    ("names", "depth"),
+    [
+        ([f"layer.{layer}.{part}.weight" for layer in range(30) for part in "ab"], 4),
+        ([f"layer.{layer}.{part}.weight" for layer in range(40) for part in "ab"], 2),
+        ([f"layer.{layer}.weight" for layer in range(70)], 1),
+        ([f"weight_{number}" for number in range(70)], 0),
+        (["weight"], 1),
+        ([], 0),
+    ],
+)
+def test_modules_are_as_small_as_their_number_allows(names: list[str], depth: int) -> None:
+    assert depth_of(names) == depth
+
+
+def test_of_parameters_side_by_side_only_the_total_is_recorded(run: Run, rows: Rows) -> None:
+    model = nn.Module()
+    for number in range(70):
+        model.register_parameter(f"weight_{number}", nn.Parameter(torch.ones(2)))
+    optimizer = torch.optim.SGD(model.parameters(), lr=0.5)
+    run.watch(model, log_freq=1, by="module")
+    sum(one.sum() for one in model.parameters()).backward()
+    optimizer.step()
+    run.log({"loss": 1.0})
+
+    (row,) = rows()
+    assert row["grad_norm/total"] == close(math.sqrt(140))
+    assert {key.partition("/")[2] for key in row if "/" in key} == {"total"}
 
 
 def test_nan_and_infinity_are_counted(run: Run, rows: Rows) -> None:
