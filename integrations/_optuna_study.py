@@ -42,6 +42,11 @@ class Trial(Session):
         return super().run
 
     @property
+    def is_trial_with_run(self) -> bool:
+        """Whether it has a run by now; asking opens none."""
+        return self._run is not None
+
+    @property
     def opened(self) -> tracker.Run | None:
         """The trial's run, if it was opened."""
         return self._run

@@ -85,6 +85,11 @@ class Session(Telling):
         return self.run is not None and _owned.get(self.run.id) is self
 
     @property
+    def is_trial_with_run(self) -> bool:
+        """Whether it is a trial of a search, and has a run: what is trained within is logged there."""
+        return False
+
+    @property
     def run_id(self) -> str | None:
         """The id of the run: of the one it has, had, or will have; None while that is open."""
         return self._run.id if self._run is not None else self._went_on.get("id") or self.arguments.get("id")
@@ -293,9 +298,12 @@ def training(apart_from: Session | None = None) -> Session | None:
 
 
 def is_within_training() -> bool:
-    """Answer whether a training is going on around the caller, be it one that has no run, or none yet."""
+    """Answer whether a training is going on around the caller, be it one that has no run, or none yet.
+
+    A trial that has a run of its own is none: it is there for what is trained in it.
+    """
     thread = threading.get_ident()
-    return any(session._thread == thread or session.spreads for session in _training)
+    return any((one._thread == thread or one.spreads) and not one.is_trial_with_run for one in _training)
 
 
 def require(framework: str) -> ModuleType:

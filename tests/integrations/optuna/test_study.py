@@ -322,3 +322,29 @@ def test_two_studies_in_two_threads(read: Read) -> None:
         ("one", 2),
         ("two", 2),
     ]
+
+
+@pytest.mark.parametrize("jobs", [1, 2])
+def test_fits_of_scikit_learn_go_into_the_runs_of_trials(
+    jobs: int, read: Read, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Where each trial has a run, what is fitted in it stands there: parameters, scores, the model."""
+    datasets, svm = pytest.importorskip("sklearn.datasets"), pytest.importorskip("sklearn.svm")
+    monkeypatch.setenv("TRACKER_OPTUNA_TRIAL_RUNS", "1")
+    tracker.autolog("optuna, sklearn")
+    x, y = datasets.make_classification(60, random_state=0)
+
+    def accuracy(trial: optuna.Trial) -> float:
+        model = svm.SVC(C=trial.suggest_float("c", 0.1, 10)).fit(x[:40], y[:40])
+        return model.score(x[40:], y[40:])
+
+    study = study_of(direction="maximize")
+    study.optimize(accuracy, n_trials=4, n_jobs=jobs)
+    tracker.finish()
+    parent, trials = parted(read())
+
+    assert [run.state for run in trials] == ["finished"] * 4
+    assert [run.config["params"]["C"] for run in trials] == [trial.params["c"] for trial in study.trials]
+    assert [values(run, "test/score") for run in trials] == [trial.values for trial in study.trials]
+    assert all([kept.type for kept in run.logged_artifacts()] == ["model"] for run in trials)
+    assert "params" not in parent.config and list(parent.logged_artifacts()) == []

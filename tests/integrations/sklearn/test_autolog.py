@@ -445,3 +445,26 @@ def test_sparse_texts_and_lists(read: Read) -> None:
     assert (listed.config["data"]["type"], listed.config["data"]["samples"]) == ("list", 12)
     assert listed.summary["score"] == 1.0  # of data that cannot be recognised
     assert {row["feature"] for row in listed.table("feature_importance").rows()} == {"good", "bad", "film"}
+
+
+def test_an_estimator_of_the_users_own_is_seen_in_a_pipeline(data: Data, only_run: OnlyRun) -> None:
+    """Its `fit` is none of scikit-learn's."""
+
+    class Most(ClassifierMixin, BaseEstimator):
+        def __init__(self, offset: int = 0) -> None:
+            self.offset = offset
+
+        def fit(self, x: Any, y: Any) -> Any:
+            self.classes_ = np.unique(y)
+            self.most_ = np.bincount(y).argmax() + self.offset
+            return self
+
+        def predict(self, x: Any) -> Any:
+            return np.full(len(x), self.most_)
+
+    make_pipeline(Most(offset=0)).fit(*data).score(*data)
+    tracker.finish()
+    run = only_run()
+
+    assert run.config["params"]["most__offset"] == 0
+    assert run.summary["train/score"] >= 0.5
