@@ -43,6 +43,7 @@ _ID_LETTERS = "0123456789abcdefghijklmnopqrstuvwxyz"
 
 _training: list[Session] = []  # sessions whose training goes on, the innermost last
 _owned: dict[str, Session] = {}  # by run id: who has opened it
+_beginning = threading.RLock()  # between looking for a run and being known as a training, no other thread looks
 
 
 class Session(Telling):
@@ -144,19 +145,20 @@ class Session(Telling):
         """
         if not nested and (training(self) is not None or tracker.is_worker()):
             return None
-        run = self.run or (self._given if own else self._find())
-        if run is None and tracker.rank() == 0:
-            run = (None if own else self._attach()) or self._open(resume)
-        if tracker.rank() != 0 and not self._is_sampled:
-            self._is_sampled = True
-            tracker.sample_node(**{**self.arguments, "id": self.run_id})
-        if run is None or run.disabled or tracker.rank() != 0:
-            return None
-        run.hold()
-        self._run = run
-        self._thread = threading.get_ident()
-        if self not in _training:
-            _training.append(self)
+        with _beginning:
+            run = self.run or (self._given if own else self._find())
+            if run is None and tracker.rank() == 0:
+                run = (None if own else self._attach()) or self._open(resume)
+            if tracker.rank() != 0 and not self._is_sampled:
+                self._is_sampled = True
+                tracker.sample_node(**{**self.arguments, "id": self.run_id})
+            if run is None or run.disabled or tracker.rank() != 0:
+                return None
+            run.hold()
+            self._run = run
+            self._thread = threading.get_ident()
+            if self not in _training:
+                _training.append(self)
         for namespace, values in (config or {}).items():
             self.configure(namespace, values)
         return run
@@ -366,3 +368,12 @@ def _resumed(resume: tuple[str, int | None], arguments: Mapping[str, Any]) -> tr
 
 def _made_up() -> str:
     return "".join(secrets.choice(_ID_LETTERS) for _ in range(8))
+
+
+def _after_fork_in_child() -> None:
+    global _beginning
+    _beginning = threading.RLock()  # the parent's may be held by a thread that is not here
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_after_fork_in_child)

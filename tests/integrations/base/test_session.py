@@ -115,6 +115,39 @@ def test_trainings_in_two_threads_have_a_run_each(read: Read) -> None:
     assert sorted(losses(run) for run in read()) == [[1.0] * 50, [2.0] * 50]
 
 
+def test_a_run_that_is_just_being_opened_is_nobody_elses(read: Read, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Another thread's training that begins in that very moment does not take it for the user's."""
+    is_open, has_begun = threading.Event(), threading.Event()
+    init = tracker.init
+
+    def slow(**arguments: Any) -> Any:
+        run = init(**arguments)
+        if not is_open.is_set():
+            is_open.set()
+            has_begun.wait(0.5)  # the other one has all the time to find this run
+        return run
+
+    monkeypatch.setattr(tracker, "init", slow)
+
+    def second() -> None:
+        is_open.wait(20)
+        session = Session("some")
+        session.begin()
+        has_begun.set()
+        session.log({"loss": 2.0})
+        session.end()
+
+    thread = threading.Thread(target=second)
+    thread.start()
+    session = Session("some")
+    session.begin()
+    session.log({"loss": 1.0})
+    thread.join(60)
+    session.end()
+
+    assert sorted(losses(run) for run in read()) == [[1.0], [2.0]]
+
+
 def test_threads_that_work_for_a_training_log_into_its_run(only_run: OnlyRun) -> None:
     outer = Session("optuna", spreads=True)
     outer.begin()
