@@ -5,19 +5,21 @@ from __future__ import annotations
 import os
 import sys
 import weakref
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from typing import Any
 
 import tracker
 
 from ._lightning_checkpoints import Kept, Moment
+from ._lightning_experiment import NoRun, RunToCome, is_rank_zero
+from ._lightning_media import MediaLogger
 from .base import EVAL_ROWS, Session
 
 _DEFAULT_PROJECT = "uncategorized"
 _UNFIT = ("anonymous", "add_file_policy", "sync_tensorboard")  # of WandbLogger, and without meaning here
 
 
-class RunLogger:
+class RunLogger(MediaLogger):
     """Log what Lightning's Trainer or Fabric reports to a run.
 
     Making one has no effect. The run is opened when a training begins, on rank 0 alone; it is the one that is open
@@ -149,7 +151,7 @@ class RunLogger:
         run = self.session.run
         if run is not None:
             return run
-        if not _is_rank_zero():
+        if not is_rank_zero():
             return NoRun()
         if self.trainer is not None and not self._is_off:
             return RunToCome(self)
@@ -192,7 +194,7 @@ class RunLogger:
             broadcast: Answers what rank 0 gives it, on all ranks.
         """
         place = None
-        if _is_rank_zero():
+        if is_rank_zero():
             moment = self._resume
             run_id = self.session.reserve(None if moment is None else (moment.run_id, moment.step))
             if run_id is None and (run := self.open()) is not None:
@@ -208,7 +210,7 @@ class RunLogger:
     @tracker.guarded
     def open(self) -> tracker.Run | None:
         """Begin the training, or go on with it; answer the run, None where this process has none."""
-        if self._is_off or not _is_rank_zero():
+        if self._is_off or not is_rank_zero():
             return None
         session, moment = self.session, self._resume
         resume = None
@@ -243,7 +245,7 @@ class RunLogger:
     def moment(self) -> Moment | None:
         """Where the training stands; None where there is no run."""
         trainer = self.trainer
-        if trainer is None or self._told is None or (_is_rank_zero() and self.session.run is None):
+        if trainer is None or self._told is None or (is_rank_zero() and self.session.run is None):
             return None
         return Moment(*self._told, trainer.fit_loop.epoch_loop._batches_that_stepped)
 
@@ -287,7 +289,7 @@ class RunLogger:
             args: Accepted as in other loggers.
             kwargs: The same.
         """
-        if not _is_rank_zero():
+        if not is_rank_zero():
             return
         values = dict(vars(params)) if not isinstance(params, Mapping) and hasattr(params, "__dict__") else params
         trainer = self.trainer
@@ -347,7 +349,7 @@ class RunLogger:
         Args:
             checkpoint_callback: The ModelCheckpoint, or a proxy of it.
         """
-        if _is_rank_zero():
+        if is_rank_zero():
             self.kept.keep(checkpoint_callback)
 
     # --- what users call, as of WandbLogger ----------------------------------------------------
@@ -355,59 +357,6 @@ class RunLogger:
     def watch(self, model: Any, log: Any = "gradients", log_freq: int = 100, log_graph: bool = True) -> None:
         """Record what happens inside a model; see `Run.watch`."""
         self.experiment.watch(model, log=log, log_freq=log_freq, log_graph=log_graph)
-
-    def log_table(
-        self,
-        key: str,
-        columns: Sequence[str] | None = None,
-        data: Sequence[Sequence[Any]] | None = None,
-        dataframe: Any = None,
-        step: int | None = None,
-    ) -> None:
-        """Log a table, given by columns and rows or as a data frame."""
-        if _is_rank_zero():
-            table = tracker.Table(
-                columns=None if columns is None else list(columns),
-                data=None if data is None else list(data),
-                dataframe=dataframe,
-                allow_mixed_types=True,
-            )
-            self.log_metrics({key: table}, step)
-
-    def log_text(
-        self,
-        key: str,
-        columns: Sequence[str] | None = None,
-        data: Sequence[Sequence[str]] | None = None,
-        dataframe: Any = None,
-        step: int | None = None,
-    ) -> None:
-        """Log texts as a table."""
-        self.log_table(key, columns, data, dataframe, step)
-
-    def log_image(self, key: str, images: Sequence[Any], step: int | None = None, **kwargs: Any) -> None:
-        """Log images: tensors, arrays, PIL images or paths; further arguments are lists, one item for each image."""
-        self._log_media(tracker.Image, "images", key, images, step, kwargs)
-
-    def log_audio(self, key: str, audios: Sequence[Any], step: int | None = None, **kwargs: Any) -> None:
-        """Log sounds: arrays or paths; further arguments are lists, one item for each sound."""
-        self._log_media(tracker.Audio, "audios", key, audios, step, kwargs)
-
-    def log_video(self, key: str, videos: Sequence[Any], step: int | None = None, **kwargs: Any) -> None:
-        """Log videos: arrays or paths; further arguments are lists, one item for each video."""
-        self._log_media(tracker.Video, "videos", key, videos, step, kwargs)
-
-    def _log_media(
-        self, kind: Any, what: str, key: str, items: Sequence[Any], step: int | None, lists: dict[str, Any]
-    ) -> None:
-        if not isinstance(items, list):
-            raise TypeError(f"{what} is a {type(items).__name__}; give a list of them.")
-        for name, values in lists.items():
-            if len(values) != len(items):
-                raise ValueError(f"{name} has {len(values)} items, and there are {len(items)} {what}.")
-        if _is_rank_zero():
-            made = [kind(item, **{name: lists[name][at] for name in lists}) for at, item in enumerate(items)]
-            self.log_metrics({key: made}, step)
 
     def use_artifact(self, artifact: str, artifact_type: str | None = None) -> Any:
         """Take note that the run reads an artifact, and answer it; see `Run.use_artifact`."""
@@ -454,66 +403,3 @@ def _restored(package: str, state: dict[str, Any]) -> Any:
     logger.__dict__.update(state)
     logger._begin_anew()
     return logger
-
-
-def _is_rank_zero() -> bool:
-    """Answer whether this process logs: as its launcher tells it, and as Lightning's own children are told."""
-    if tracker.rank() != 0:
-        return False
-    rank_zero: Any = sys.modules.get("lightning_utilities.core.rank_zero")
-    return not getattr(getattr(rank_zero, "rank_zero_only", None), "rank", None)
-
-
-class RunToCome:
-    """The run, before it is opened: the first use of it opens it.
-
-    Lightning touches `logger.experiment` before it has read a checkpoint, and while it searches a learning rate.
-    """
-
-    def __init__(self, logger: RunLogger) -> None:
-        object.__setattr__(self, "_logger", logger)
-
-    @property  # type: ignore[misc]
-    def __class__(self) -> type[Any]:
-        """What it will be, for `isinstance`."""
-        return tracker.Run
-
-    def __getattr__(self, name: str) -> Any:
-        return getattr(self._run(), name)
-
-    def __setattr__(self, name: str, value: Any) -> None:
-        setattr(self._run(), name, value)
-
-    def __repr__(self) -> str:
-        return f"<the run of {object.__getattribute__(self, '_logger')!r}, not begun yet>"
-
-    def _run(self) -> Any:
-        logger = object.__getattribute__(self, "_logger")
-        return logger.session.run or logger.open() or tracker.run or NoRun()
-
-
-class NoRun:
-    """What ranks other than 0 have for a run: it takes every call, and does nothing."""
-
-    def __getattr__(self, name: str) -> Any:
-        if name.startswith("__"):
-            raise AttributeError(name)
-        return self
-
-    def __setattr__(self, name: str, value: Any) -> None:
-        pass
-
-    def __call__(self, *args: Any, **kwargs: Any) -> Any:
-        return self
-
-    def __getitem__(self, key: Any) -> Any:
-        return self
-
-    def __setitem__(self, key: Any, value: Any) -> None:
-        pass
-
-    def __iter__(self) -> Any:
-        return iter(())
-
-    def __bool__(self) -> bool:
-        return False
