@@ -9,7 +9,7 @@ from itertools import count
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
-from . import capture, exits, family
+from . import capture, ending, exits, family
 from .artifacts.of_run import ArtifactsOfRun
 from .clock import Clock, steady_reader
 from .complaints import Complaints, is_strict, tell
@@ -17,18 +17,10 @@ from .config import Config
 from .current import confine
 from .deferred import DeferredRow, Waiting, defer
 from .errors import TrackerError, UsageError
+from .identity import IdentityOfRun
 from .journal import Journal, StreamReader
 from .keeper import Keeper
-from .limits import (
-    DYING_MEDIA_SECONDS,
-    FINISH_KEEP_SECONDS,
-    FINISH_MEDIA_SECONDS,
-    FINISH_SEAL_SECONDS,
-    FINISH_STALL_SECONDS,
-    FLUSH_MEDIA_SECONDS,
-    MAX_STEP,
-    MAX_VALUE_BYTES,
-)
+from .limits import FLUSH_MEDIA_SECONDS, MAX_STEP, MAX_VALUE_BYTES
 from .metrics import Definitions
 from .paths import RunPath
 from .record import Kind, encode_control
@@ -47,7 +39,7 @@ _ROW = int(Kind.ROW)
 _LEVELS = ("INFO", "WARN", "ERROR")
 
 
-class Run(ArtifactsOfRun):
+class Run(IdentityOfRun, ArtifactsOfRun):
     """One training run, open for logging. Made by `tracker.init()`.
 
     Nothing here raises into the training loop once `init()` has returned, unless `TRACKER_STRICT=1`: a bad value is
@@ -450,79 +442,7 @@ class Run(ArtifactsOfRun):
         self._fields.update(fields)
         self._record(Kind.RUN, fields)
 
-    # --- who the run is ------------------------------------------------------------------
-
-    @property
-    def id(self) -> str:
-        """The run's id, unique in its project."""
-        return self.path_.id
-
-    @property
-    def project(self) -> str:
-        """The project's name."""
-        return self.path_.project
-
-    @property
-    def entity(self) -> str:
-        """Whose project it is."""
-        return self.path_.entity
-
-    @property
-    def path(self) -> str:
-        """`entity/project/id`."""
-        return str(self.path_)
-
-    @property
-    def dir(self) -> str:
-        """A folder for your own files of this run."""
-        return str(self.folder / "files")
-
-    @property
-    def url(self) -> str | None:
-        """The run's page on the server, if one is configured."""
-        return f"{self._base_url}/{self.entity}/{self.project}/runs/{self.id}" if self._base_url else None
-
-    def get_url(self) -> str | None:
-        """Answer `url`, as in W&B."""
-        return self.url
-
-    @property
-    def name(self) -> str:
-        """The name people read; it can be set."""
-        return str(self._fields.get("name") or self.id)
-
-    @name.setter
-    def name(self, name: str) -> None:
-        self._set_fields(name=plain(name, limit=1000))
-
-    @property
-    def notes(self) -> str | None:
-        """Free text; it can be set."""
-        return self._fields.get("notes")
-
-    @notes.setter
-    def notes(self, notes: str | None) -> None:
-        self._set_fields(notes=plain(notes, limit=100_000))
-
-    @property
-    def tags(self) -> tuple[str, ...]:
-        """Labels; they can be set, and added to with `run.tags += ("x",)`."""
-        return tuple(self._fields.get("tags") or ())
-
-    @tags.setter
-    def tags(self, tags: Sequence[str]) -> None:
-        names = (tags,) if isinstance(tags, str) else tags
-        self._set_fields(tags=list(dict.fromkeys(str(tag) for tag in names)))
-
-    @property
-    def group(self) -> str | None:
-        """The group the run belongs to."""
-        return self._fields.get("group")
-
-    @property
-    def job_type(self) -> str | None:
-        """What the run does: "train", "eval", ..."""
-        return self._fields.get("job_type")
+    # --- how it stands, and who holds it -------------------------------------------------
 
     @property
     def step(self) -> int | float:
@@ -609,75 +529,12 @@ class Run(ArtifactsOfRun):
         traceback: str | None = None,
         signal: str | None = None,
     ) -> None:
-        with self._ending:
-            if self._state is not None or os.getpid() != self._pid:
-                return
-            self._state = state
-            self._is_ending = True
-            while self._captured:  # while what they still have to say can be kept
-                self._captured.pop()()
-            self._is_ending = False
-            self._keeper.flush(timeout=10.0)
-            if self._media is not None:
-                self._media.finish(FINISH_MEDIA_SECONDS if signal is None else DYING_MEDIA_SECONDS)
-            self._finish_artifacts(self._stall_seconds() if signal is None else 0, self._finish_timeout())
-            if reason or traceback:
-                reason, traceback = self._without_secrets(reason), self._without_secrets(traceback)
-            body = {"state": state, "exit_code": exit_code, "reason": reason, "traceback": traceback, "signal": signal}
-            kind = Kind.EXIT if self._is_primary else Kind.HEARTBEAT
-            payload = encode_control(self._clock.now_ns(), body if self._is_primary else {})
-            self._append = self._refuse
-            is_inside = not self._journal.append(kind, payload)
-            if is_inside:
-                # A signal came in the middle of an append, and the process may be gone when we return.
-                self._journal.append_last(kind, payload)
-            for end in self._on_end:
-                end(self)
-            # From within an append the keeper cannot get the journal, and waiting for it would be in vain.
-            is_kept = self._keeper.stop(timeout=0.5 if is_inside else FINISH_KEEP_SECONDS)
-            left = self._send_rest()
-            self._settle_artifacts(self._stall_seconds() if signal is None else 0)
-            if left is not None:
-                self._complaints.say(left)
-            if not is_kept:
-                if not is_inside:
-                    self._complaints.say(
-                        f"the disk under {self.folder} has not answered for {FINISH_KEEP_SECONDS:.0f} s. What was "
-                        "logged is with the operating system; a power cut could still take it."
-                    )
-                return
-            try:
-                self._journal.close()
-            except OSError as error:
-                self._complaints.say(
-                    f"the journal could not be closed: {error}. What it holds can be read all the same."
-                )
-            if state in ("finished", "failed"):  # a dying process has no time for it
-                self._keeper.seal_closed(FINISH_SEAL_SECONDS, lambda _seconds: None)
-
-    def _stall_seconds(self) -> float:
-        return getattr(self.settings, "finish_stall_seconds", None) or FINISH_STALL_SECONDS
-
-    def _finish_timeout(self) -> float | None:
-        return getattr(self.settings, "finish_timeout", None)
-
-    def _send_rest(self) -> str | None:
-        if self._delivery is None:
-            return None
-        return self._delivery.finish(self._stall_seconds(), self._finish_timeout())
+        ending.end(self, state, exit_code, reason, traceback, signal)
 
     @property
     def _uploads(self) -> Uploads | None:
         """What sends bytes and versions; None where nothing is sent while the run goes on."""
         return None if self._delivery is None else self._delivery.uploads
-
-    def _without_secrets(self, text: str | None) -> str | None:
-        """Answer what is told of an exception; it may quote a line, or an address, with a password in it."""
-        if not text or getattr(self.settings, "redact", None) is False:
-            return text
-        from .redaction import redact  # only where an exception is told
-
-        return redact(text)
 
     def __enter__(self) -> Run:
         """Answer the run."""
