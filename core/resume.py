@@ -293,6 +293,17 @@ def earlier(folder: Path, stream_id: str) -> Iterator[Entry]:
                 yield Block.from_rows(rows[0].seq, payloads)
 
 
+def reached_by_others(folder: Path, stream_id: str) -> int:
+    """Answer the largest whole step that a run's other streams have come to; -1 where they have no rows.
+
+    Args:
+        folder: The run's folder.
+        stream_id: The stream that does not count.
+    """
+    blocks = (entry for entry in earlier(folder, stream_id) if isinstance(entry, Block))
+    return math.floor(max((step for block in blocks for step in logged_steps(block)), default=-1))
+
+
 def remember(project: Path, run_id: str, state: str) -> None:
     """Note the project's last run and its state, for resume="auto". The end of a run that is not the last is no news."""
     path = project / _LAST

@@ -72,7 +72,7 @@ class Run(IdentityOfRun, ArtifactsOfRun):
         self.folder = folder
         self.settings = settings
         self.resumed = is_resumed
-        self.starting_step = first_step
+        self._starting_step = first_step if is_primary else None
         self.start_time = clock.now_ns() / 1e9
         self._fields = fields
         self._journal = journal
@@ -448,6 +448,15 @@ class Run(IdentityOfRun, ArtifactsOfRun):
     def step(self) -> int | float:
         """The step that the next `log` without one goes to."""
         return self._top + 1 if self._open_step is None else self._open_step
+
+    @property
+    def starting_step(self) -> int:
+        """The first step behind what processes before this one had logged; those beside it, until this is first asked."""
+        if self._starting_step is None:
+            from .resume import reached_by_others  # only who writes to another process's run needs it
+
+            self._starting_step = reached_by_others(self.folder, self._journal.id) + 1
+        return self._starting_step
 
     @property
     def offline(self) -> bool:

@@ -42,6 +42,18 @@ def _marks_in(folder: Path) -> list[Path]:
     return list(folder.rglob("run~*"))
 
 
+def test_a_child_knows_where_the_run_stands(tmp_path: Path) -> None:
+    """Its own rows, and samples of the machine, do not count."""
+    code = "import tracker; run = tracker.attach(); run.log({'loss': 1.0}, step=50); print(run.starting_step, run.step)"
+    run = tracker.init(project="digits", dir=tmp_path / "runs", settings=SETTINGS)
+    assert _child(code.replace("run.log({'loss': 1.0}, step=50); ", "")) == "0 0"
+    run.log({"loss": 0.5}, step=6)
+    run.log({"loss": 0.5}, step=2.5)
+    assert _child(code) == "7 50"
+    assert _child(code.replace("50", "9")) == "51 9"
+    run.finish()
+
+
 def test_a_child_writes_to_the_run_of_the_process_that_started_it(tmp_path: Path) -> None:
     run = tracker.init(project="digits", name="first", dir=tmp_path / "elsewhere", settings=SETTINGS)
     run.log({"loss": 0.5}, step=6)
