@@ -433,3 +433,28 @@ def test_the_end_of_a_with_block(tmp_path: Path, error: BaseException | None, is
     exits.end(run, error)
 
     assert read_runs(tmp_path)[0]["status"] == state
+
+
+@pytest.mark.parametrize("mode", ["online", "offline"])
+def test_nothing_is_ever_asked(tmp_path: Path, mode: str) -> None:
+    """Without an account, without a key, with a server that is not there: what is typed is the program's to read."""
+    program = _OPENING + "begin().finish()\nprint(input())"
+    done = subprocess.run(
+        [sys.executable, "-c", program],
+        env={
+            **{name: value for name, value in os.environ.items() if not name.startswith(("TRACKER_", "WANDB_"))},
+            "HOME": str(tmp_path),
+            "TRACKER_DIR": str(tmp_path / "runs"),
+            "TRACKER_MODE": mode,
+            "TRACKER_BASE_URL": "http://127.0.0.1:9",
+            "TRACKER_FINISH_STALL_SECONDS": "0.2",
+        },
+        cwd=tmp_path,
+        input="the program's\n",
+        capture_output=True,
+        text=True,
+        timeout=60,
+    )
+
+    assert (done.returncode, done.stdout) == (0, "the program's\n"), done.stderr
+    assert [run["status"] for run in read_runs(tmp_path / "runs")] == ["finished"]

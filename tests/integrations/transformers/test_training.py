@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Callable
 from pathlib import Path
+from types import ModuleType
 from typing import Any
 
 import pytest
@@ -76,7 +78,7 @@ def test_gradients_stand_at_the_step_they_belong_to(
     tmp_path: Path, only_run: OnlyRun, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("TRACKER_WATCH", "all")
-    monkeypatch.setattr("tracker.integrations.transformers._WATCH_STEPS_ASKED", 3)
+    monkeypatch.setattr("tracker.integrations._transformers_callback._WATCH_STEPS_ASKED", 3)
     tiny.trainer(tmp_path, logging_steps=2).train()
     tracker.finish()
     run = only_run()
@@ -96,6 +98,17 @@ def test_gradients_are_recorded_unless_they_are_not_wanted(
     tracker.finish()
 
     assert sorted(points(only_run(), "gradients/classifier.weight")) == steps
+
+
+def test_on_xla_no_gradients_are_recorded(tmp_path: Path, only_run: OnlyRun, monkeypatch: pytest.MonkeyPatch) -> None:
+    """4814, 4926: recording them would have XLA compile each step anew."""
+    monkeypatch.setitem(sys.modules, "torch_xla", ModuleType("torch_xla"))
+    monkeypatch.setenv("TRACKER_WATCH", "all")
+    tiny.trainer(tmp_path, max_steps=3).train()
+    tracker.finish()
+
+    assert sorted(points(only_run(), "train/loss")) == [1, 2, 3]
+    assert not any(key.startswith(("gradients/", "grad_norm/", "parameters/")) for key in only_run().summary)
 
 
 def test_evaluations_go_into_the_run_of_the_training(tmp_path: Path, only_run: OnlyRun) -> None:
