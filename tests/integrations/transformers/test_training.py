@@ -296,10 +296,10 @@ def test_a_fault_of_ours_does_not_reach_the_training(
     def broken(*args: Any, **kwargs: Any) -> Any:
         raise RuntimeError("ours")
 
-    monkeypatch.setattr("tracker.integrations.transformers.configs", broken)
-    monkeypatch.setattr("tracker.integrations.transformers.Callback._place", broken)
-    monkeypatch.setattr("tracker.integrations.transformers.Samples.rows", broken)
-    monkeypatch.setattr("tracker.integrations.transformers.folder_of", broken)
+    monkeypatch.setattr("tracker.integrations._transformers_callback.configs", broken)
+    monkeypatch.setattr("tracker.integrations._transformers_callback.Callback._place", broken)
+    monkeypatch.setattr("tracker.integrations._transformers_callback.Samples.rows", broken)
+    monkeypatch.setattr("tracker.integrations._transformers_callback.folder_of", broken)
     trainer = tiny.trainer(
         tmp_path, max_steps=2, save_strategy="steps", save_steps=1, eval_dataset=tiny.labelled(8), eval_strategy="epoch"
     )
