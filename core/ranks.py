@@ -47,10 +47,15 @@ def _torch_rank() -> int | None:
 
 
 def _jax_rank() -> int | None:
+    """Of one that `jax.distributed` knows of: else asking would start the devices."""
     distributed = getattr(sys.modules.get("jax"), "distributed", None)
-    if distributed is not None and distributed.is_initialized():  # else asking would start the devices
-        return int(sys.modules["jax"].process_index())
-    return None
+    if distributed is None:
+        return None
+    if hasattr(distributed, "is_initialized"):
+        is_initialized = distributed.is_initialized()
+    else:  # an older JAX, whose own `is_initialized` asks the same
+        is_initialized = sys.modules["jax._src.distributed"].global_state.client is not None
+    return int(sys.modules["jax"].process_index()) if is_initialized else None
 
 
 def _ray_rank() -> int | None:

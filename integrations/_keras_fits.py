@@ -274,5 +274,5 @@ def is_alone() -> bool:
             return False
     except (ValueError, AttributeError, TypeError):
         pass
-    distributed = getattr(sys.modules.get("jax"), "distributed", None)
-    return not (distributed is not None and distributed.is_initialized())
+    jax = sys.modules.get("jax._src.distributed")  # the public `is_initialized` came later, and asks this
+    return getattr(getattr(jax, "global_state", None), "client", None) is None

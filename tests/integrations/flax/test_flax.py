@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import socket
 import sys
 from typing import Any
 
@@ -136,3 +137,22 @@ def test_it_stands_among_clus_writers(only_run: Any) -> None:
     assert not metric_writers.MetricWriter.__abstractmethods__ - set(dir(ours))
     assert column(only_run(), "loss") == {0: 0.0, 1: 1.0, 2: 2.0}
     assert "clu" in sys.modules
+
+
+def test_the_rank_is_the_one_that_jax_knows(script: Any) -> None:
+    """Of any version: the public question whether it knows one came late."""
+    with socket.socket() as listener:
+        listener.bind(("localhost", 0))
+        port = listener.getsockname()[1]
+    done = script(
+        f"""
+        import jax, tracker
+
+        before = tracker.rank()
+        jax.distributed.initialize("localhost:{port}", num_processes=1, process_id=0)
+        print(before, tracker.rank())
+        """,
+        RANK="3",
+    )
+
+    assert done.stdout.split() == ["3", "0"]
