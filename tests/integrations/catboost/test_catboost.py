@@ -268,7 +268,7 @@ def test_a_training_that_fails_is_a_run_that_failed(only_run: One) -> None:
                 raise ValueError("no")
             return True
 
-    with pytest.raises(Exception, match="no"):
+    with pytest.raises(Exception, match=r"^no$|with an exception set"):  # CatBoost 1.2 has only a SystemError to say
         _train(callbacks=[Fail(), TrackerCallback()])
 
     assert only_run().state == "failed"

@@ -10,6 +10,7 @@ from typing import Any
 import lightning.pytorch as pl
 import pytest
 import torch
+from packaging.version import Version
 
 import tracker
 from tracker.core.query import Run as ReadRun
@@ -92,6 +93,7 @@ def test_a_failure_while_evaluating_is_one_too(tmp_path: Path, only_run: OnlyRun
     assert only_run().state == "failed"
 
 
+@pytest.mark.skipif(Version(pl.__version__) < Version("2.5.3"), reason="`save_on_exception` came with Lightning 2.5.3")
 def test_a_checkpoint_saved_on_failure_is_kept(tmp_path: Path, only_run: OnlyRun) -> None:
     """8.3, Lightning#3002, #2805: the last checkpoint comes while the training fails."""
     saving = pl.callbacks.ModelCheckpoint(tmp_path / "kept", save_on_exception=True)

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
 from datasets import Dataset
+from packaging.version import Version
 
 import tracker
 from tracker.core.query import Run as ReadRun
@@ -75,7 +77,13 @@ def test_completions_are_one_growing_table(tmp_path: Path, only_run: OnlyRun) ->
     assert [row["step"] for row in rows] == [1] * 4 + [2] * 4 + [3] * 4
     assert all(row["length"] == len(row["completion"]) for row in rows)
     assert sorted(points(run, "train/reward")) == [1, 2, 3]
-    assert points(run, "train/rewards/silent/mean") == {}  # None: nobody has answered
+    unanswered = points(
+        run, "train/rewards/silent/mean"
+    )  # nobody has answered: left out; TRL itself logged NaN before 1.0
+    if Version(trl.__version__) >= Version("1.0"):
+        assert unanswered == {}
+    else:
+        assert [math.isnan(value) for value in unanswered.values()] == [True] * 3
     assert run.config["args"]["num_generations"] == 2
     assert run.id in (tmp_path / "out" / "README.md").read_text()
 

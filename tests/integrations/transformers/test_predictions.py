@@ -201,7 +201,8 @@ def test_answers_within_a_text_are_shown_as_text(tmp_path: Path, only_run: OnlyR
 def test_numbers_are_shown_as_numbers(tmp_path: Path, only_run: OnlyRun) -> None:
     from transformers import BertForSequenceClassification
 
-    config = BertConfig(**{**tiny.classifier().config.to_dict(), "num_labels": 1})
+    config = tiny.classifier().config
+    config.num_labels = 1
     data = tiny.labelled(6).remove_columns("label").add_column("labels", [0.5 * row for row in range(6)])
     trainer = tiny.trainer(tmp_path, model=BertForSequenceClassification(config), eval_dataset=data)
     said = trainer.predict(data).predictions.reshape(-1)
