@@ -36,7 +36,7 @@ INTEGRATIONS: tuple[Integration, ...] = (
     Integration(
         name="keras",
         classes=("TrackerCallback", "TrackerMetricsLogger", "TrackerModelCheckpoint", "TrackerEvalCallback"),
-        versions=">=3.3",
+        versions=">=3.11",  # before it hooks are told the first batch of a call, not the last one
         distribution="keras",
         tier=1,
         autolog={"keras.src.models.model": "_autolog", "tf_keras.src.engine.training": "_autolog"},
@@ -114,7 +114,7 @@ INTEGRATIONS: tuple[Integration, ...] = (
     Integration(
         name="tensorboard",
         classes=("patch", "unpatch", "log", "load"),
-        versions=">=2.10",
+        versions=">=2.16.2",
         distribution="tensorboard",
         tier=1,
         autolog={
@@ -126,7 +126,7 @@ INTEGRATIONS: tuple[Integration, ...] = (
     Integration(
         name="lightning",
         classes=("TrackerLogger", "TrackerCallback"),
-        versions=">=2.4",
+        versions=">=2.5",  # 2.4 counts its steps wrong after a checkpoint in mid-epoch
         distribution="lightning",
         tier=1,
         hooks={
@@ -145,14 +145,14 @@ INTEGRATIONS: tuple[Integration, ...] = (
     Integration(
         name="pytorch_lightning",
         classes=("TrackerLogger", "TrackerCallback"),
-        versions=">=2.4",
+        versions=">=2.5",
         distribution="pytorch-lightning",
         tier=1,
     ),
     Integration(
         name="accelerate",
         classes=("TrackerTracker",),
-        versions=">=0.30",
+        versions=">=1.4",
         distribution="accelerate",
         tier=1,
         hooks={"accelerate.tracking": "_hook"},

@@ -13,6 +13,7 @@ from pathlib import Path
 
 import pytest
 from packaging.specifiers import SpecifierSet
+from packaging.version import Version
 
 import _tracker_hook
 import tracker
@@ -21,6 +22,8 @@ from tracker.integrations import INTEGRATIONS, Integration
 ROOT = Path(__file__).parents[2]
 ROOMS = sorted((ROOT / "integrations").glob("*.py"))
 OWN = {"base", "patching", "autologging"}  # no framework's
+# The first version of these is what we believe: older wheels of torch are large, for the others there is no environment.
+UNTRIED = {"torch", "diffusers", "fastai", "ray", "spacy", "ultralytics"}
 
 each = pytest.mark.parametrize("integration", INTEGRATIONS, ids=lambda integration: integration.name)
 
@@ -92,6 +95,31 @@ def test_the_installed_version_is_a_supported_one(integration: Integration) -> N
         except importlib.metadata.PackageNotFoundError:  # under another name: tensorflow-cpu
             return
         assert supported.contains(version, prereleases=True)
+
+
+def _oldest() -> dict[str, str]:
+    lines = (ROOT / "tests" / "constraints" / "oldest.txt").read_text(encoding="utf-8").splitlines()
+    return dict(line.split("==") for line in lines if "==" in line and not line.startswith("#"))
+
+
+@each
+def test_the_range_begins_with_the_version_that_was_tried(integration: Integration) -> None:
+    """`tox -e hf-oldest`, and the others, install what tests/constraints/oldest.txt says."""
+    tried = _oldest().get(integration.distribution)
+    if integration.tier == 3 or integration.name in UNTRIED:
+        assert tried is None or integration.name == "torch"
+    else:
+        (first,) = SpecifierSet(integration.versions)
+        assert first.operator == ">="
+        assert Version(first.version) == Version(str(tried))
+
+
+@each
+def test_the_page_says_which_versions(integration: Integration) -> None:
+    page = (ROOT / "docs" / "integrations.md").read_text(encoding="utf-8")
+    untried = ", not tried" if integration.tier == 3 or integration.name in UNTRIED else ""
+
+    assert f"| `{integration.name}` | {integration.versions.removeprefix('>=') or 'any'}{untried} |" in page
 
 
 @each
