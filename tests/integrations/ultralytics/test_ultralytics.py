@@ -89,6 +89,23 @@ def test_epochs_are_logged_as_the_framework_writes_them(data: Path, only_run: On
     assert (run.config["model"]["class"], run.config["data"]["nc"]) == ("DetectionModel", 1)
 
 
+def test_a_detector_of_its_own_size_has_a_bounded_number_of_gradient_metrics(
+    data: Path, only_run: OnlyRun, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """By its blocks: a thousand metrics, three of each tensor, is what nobody has asked for."""
+    monkeypatch.delenv("TRACKER_WATCH")
+    yolo = YOLO("yolo11n.yaml")
+    train(add_tracker_callback(yolo), data, epochs=1)
+    tracker.finish()
+    norms = {key.partition("/")[2] for key in only_run().summary if key.startswith("grad_norm/")}
+    trained = [name for name, one in yolo.trainer.model.named_parameters() if one.requires_grad]
+
+    assert len(trained) > 200
+    assert 20 < len(norms - {"total"}) <= 64
+    assert all(any(name.startswith(f"{module}.") for module in norms) for name in trained)
+    assert not any(key.startswith("gradients/") for key in only_run().summary)
+
+
 def test_plots_and_curves_are_logged(data: Path, only_run: OnlyRun) -> None:
     train(add_tracker_callback(model(data)), data, plots=True, epochs=1)
     tracker.finish()
