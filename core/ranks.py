@@ -18,7 +18,12 @@ _VARIABLES = (
 
 
 def rank() -> int:
-    """Answer this process's rank among those launched together, from 0; 0 where it is alone.
+    """Answer this process's rank among those launched together, from 0; 0 where it is alone."""
+    return launched_rank() or 0
+
+
+def launched_rank() -> int | None:
+    """Answer this process's rank in a job of several; None where nobody says that it is in one.
 
     Asked anew each time: frameworks learn it late, when they join their process group. torch's group rules where it
     has been joined, then JAX's, then Ray's, then what the launcher has put into the environment, `TF_CONFIG` last: some
@@ -36,7 +41,7 @@ def rank() -> int:
         if text.isdigit():
             return int(text)
     config = os.environ.get("TF_CONFIG")
-    return _tensorflow_rank(config) if config else 0
+    return _tensorflow_rank(config) if config else None
 
 
 def _torch_rank() -> int | None:
@@ -65,7 +70,7 @@ def _ray_rank() -> int | None:
     return None if context is None else int(context.get_world_rank())
 
 
-def _tensorflow_rank(config: str) -> int:
+def _tensorflow_rank(config: str) -> int | None:
     """Of a process of a cluster of TensorFlow: the chief is the first, or worker 0 where there is none.
 
     Those that do not train, parameter servers and evaluators, come behind all that do.
@@ -81,6 +86,8 @@ def _tensorflow_rank(config: str) -> int:
         order = ["chief", "master", "worker", "ps"]
         before = order[: order.index(kind)] if kind in order else order
         place = sum(len(cluster.get(name) or ()) for name in before) + index
-        return place if kind in order[:3] else max(place, 1)
+        if kind not in order[:3]:
+            return max(place, 1)
+        return None if sum(map(len, cluster.values())) < 2 else place
     except (ValueError, TypeError, KeyError, AttributeError):
-        return 0
+        return None

@@ -14,6 +14,7 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 from ..limits import CONSOLE_END_SECONDS
+from ..ranks import launched_rank
 
 if TYPE_CHECKING:
     from ..run import Run
@@ -43,11 +44,11 @@ def begin(run: Run, settings: Any) -> Callable[[], None] | None:
     if descriptors:
         from .redirect import Redirected
 
-        captures.append(Redirected(run, sorted(descriptors, reverse=True), rank()))
+        captures.append(Redirected(run, sorted(descriptors, reverse=True), launched_rank()))
     if passing:
         from .passing import Passing
 
-        captures.append(Passing(run, passing, rank()))
+        captures.append(Passing(run, passing, launched_rank()))
     _owner = run
 
     def end() -> None:
@@ -61,15 +62,6 @@ def begin(run: Run, settings: Any) -> Callable[[], None] | None:
             )
 
     return end
-
-
-def rank() -> int | None:
-    """Answer this process's rank, in a job of several."""
-    for name in ("RANK", "SLURM_PROCID", "OMPI_COMM_WORLD_RANK", "PMI_RANK"):
-        text = os.environ.get(name, "")
-        if text.isdecimal():
-            return int(text)
-    return None
 
 
 def _descriptors(mode: str) -> set[str]:

@@ -10,6 +10,7 @@ import sys
 import pytest
 
 import tracker
+from tracker.core.ranks import launched_rank
 
 WORKERS = {"worker": ["a:1", "b:1", "c:1"]}
 CHIEF = {"chief": ["a:1"], "worker": ["b:1", "c:1"], "ps": ["d:1"]}
@@ -67,3 +68,14 @@ def test_json_is_loaded_only_where_there_is_a_cluster() -> None:
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, env={**os.environ}, timeout=60)
 
     assert done.stdout == "False\n"
+
+
+def test_a_process_alone_has_no_rank_in_a_job(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What is printed by the first of several bears its rank; what is printed by one alone bears none."""
+    assert launched_rank() is None
+    monkeypatch.setenv("TF_CONFIG", cluster({"worker": ["a:1"]}, "worker", 0))
+    assert launched_rank() is None
+    monkeypatch.setenv("TF_CONFIG", cluster(WORKERS, "worker", 0))
+    assert launched_rank() == 0
+    monkeypatch.setenv("RANK", "3")
+    assert launched_rank() == 3
