@@ -42,7 +42,8 @@ def guarded(function: Any = None, *, returns: Any = None) -> Any:
         except Exception as error:
             if is_strict():
                 raise
-            _say(f"{function.__module__}.{function.__qualname__}", error)
+            # Of a class that is made in a function, for want of the framework at import, people know the class alone.
+            _say(f"{function.__module__}.{function.__qualname__.rpartition('<locals>.')[2]}", error)
             return returns
 
     return cast("Any", hook)

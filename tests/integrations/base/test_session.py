@@ -370,6 +370,24 @@ def test_faults_of_ours_never_reach_the_training(
     assert "Training goes on" in caplog.text
 
 
+def test_what_is_said_of_a_fault_names_the_class_that_people_know(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Classes that derive from a framework's are made in functions, which is nobody's concern."""
+    monkeypatch.delenv("TRACKER_STRICT")
+
+    class TrackerCallback:
+        @tracker.guarded
+        def on_epoch_end(self) -> None:
+            raise ZeroDivisionError
+
+    tracker.init()
+    TrackerCallback().on_epoch_end()
+    tracker.finish()
+
+    assert f"{__name__}.TrackerCallback.on_epoch_end failed (ZeroDivisionError" in caplog.text
+
+
 def test_a_disabled_run_costs_nothing(monkeypatch: pytest.MonkeyPatch, read: Read) -> None:
     monkeypatch.setenv("TRACKER_MODE", "disabled")
     session = Session("some")
