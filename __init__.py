@@ -39,6 +39,7 @@ if TYPE_CHECKING:
     from tracker.core.current import unwatch as unwatch
     from tracker.core.current import watch as watch
     from tracker.core.errors import MissingFramework as MissingFramework
+    from tracker.core.errors import NoRun as NoRun
     from tracker.core.errors import RunInUse as RunInUse
     from tracker.core.errors import StorageError as StorageError
     from tracker.core.errors import TrackerError as TrackerError
@@ -132,6 +133,7 @@ _NAMES = {
     "Markdown": "media.text",
     "TrackerError": "errors",
     "UsageError": "errors",
+    "NoRun": "errors",
     "RunInUse": "errors",
     "MissingFramework": "errors",
     "StorageError": "errors",

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any, Literal
 
 from .complaints import WARNING, Complaints, tell
-from .errors import UsageError
+from .errors import NoRun
 
 if TYPE_CHECKING:
     from .run import Run
@@ -83,12 +83,10 @@ def leave(run: Run) -> None:
 
 
 def needed(what: str) -> Run:
-    """Answer the current run, or raise UsageError that says how to get one."""
+    """Answer the current run, or raise `NoRun` that says how to get one."""
     run = current()
     if run is None:
-        raise UsageError(
-            f"tracker.{what} needs a run, and none is open. Begin one first: run = tracker.init(project='…')"
-        )
+        raise NoRun(f"tracker.{what} needs a run, and none is open. Begin one first: run = tracker.init(project='…')")
     return run
 
 
@@ -122,7 +120,7 @@ def log(data: Mapping[str, Any], step: int | float | None = None, commit: bool |
     """Log a row to the current run; see `Run.log`.
 
     Raises:
-        UsageError: No run is open.
+        NoRun: No run is open.
     """
     needed("log").log(data, step, commit, **ignored)
 
@@ -164,7 +162,8 @@ def watch(
     On a rank without a run, the part it holds of a model that is spread over ranks is added to what another rank logs.
 
     Raises:
-        UsageError: No run is open, or an argument cannot be used as given.
+        NoRun: No run is open.
+        UsageError: An argument cannot be used as given.
     """
     run = current()
     if run is None:

@@ -2,6 +2,7 @@
 
     TrackerError
     ├── UsageError        a call that cannot work as written (also a ValueError)
+    │   ├── NoRun         there is no run, and what is asked for belongs to one (also an AttributeError)
     │   └── RunInUse      another process is writing the run that is to be gone on with
     ├── MissingFramework  an optional package is not installed (also an ImportError)
     ├── StorageError      the folder, the disk or a file in it does not serve (also an OSError)
@@ -23,6 +24,10 @@ class TrackerError(Exception):
 
 class UsageError(TrackerError, ValueError):
     """A call that cannot work as written; the message says what to write instead."""
+
+
+class NoRun(UsageError, AttributeError):
+    """There is no run, and what is asked for belongs to one; an AttributeError, so that `hasattr` and `inspect` work."""
 
 
 class RunInUse(UsageError):

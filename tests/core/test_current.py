@@ -61,3 +61,12 @@ def test_each_thread_can_have_a_run_of_its_own(tmp_path: Path) -> None:
     names = {run["id"]: {row["name"] for row in run["history"]} for run in read_runs(tmp_path)}
     assert names == {"a": {"a"}, "b": {"b"}}
     assert tracker.run is None
+
+
+def test_without_a_run_one_can_still_look_at_the_module() -> None:
+    """What belongs to a run is not there, as attributes are not there; who asks for it is told how to get one."""
+    assert tracker.run is None
+    assert not hasattr(tracker, "summary")
+    assert {"init", "log"} <= {name for name in dir(tracker) if hasattr(tracker, name)}
+    with pytest.raises(tracker.NoRun, match=r"tracker\.config needs a run.*tracker\.init"):
+        _ = tracker.config.lr
