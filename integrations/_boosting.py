@@ -63,6 +63,11 @@ class Copied:
 
     _session: base.Session
     _training: Any
+    _has_travelled = False  # it was pickled: in another process, it may be
+
+    def __getstate__(self) -> dict[str, Any]:
+        session = copy.deepcopy(self._session)  # which knows, when it arrives, the run that is open here
+        return {**self.__dict__, "_session": session, "_training": None, "_has_travelled": True}
 
     def __deepcopy__(self, memo: Any) -> Any:
         twin = type(self).__new__(type(self))

@@ -71,9 +71,6 @@ class _Callback(boosting.Copied):
         self._training: _Training | None = None
         self._is_asked_for = True
 
-    def __getstate__(self) -> dict[str, Any]:
-        return {**self.__dict__, "_session": copy.deepcopy(self._session), "_training": None}
-
     def after_iteration(self, info: Any) -> bool:
         """Log the metrics of a round; answers True, which to CatBoost means that the training goes on."""
         if self._training is None:  # `fit` is not ours to look into

@@ -76,11 +76,6 @@ class _Callback(boosting.Copied):
         self._options = boosting.Options(prefix, log_model, log_feature_importance, log_predictions)
         self._training: _Training | None = None
         self._is_asked_for = True
-        self._has_travelled = False
-
-    def __getstate__(self) -> dict[str, Any]:
-        session = copy.deepcopy(self._session)  # which knows, when it arrives, the run that is open here
-        return {**self.__dict__, "_session": session, "_training": None, "_has_travelled": True}
 
     def __setstate__(self, state: Mapping[str, Any]) -> None:
         self.__dict__.update(state)

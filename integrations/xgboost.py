@@ -90,12 +90,7 @@ def _callback_class() -> type:
             self._model_format = model_format
             self._training: _Training | None = None
             self._is_asked_for = True
-            self._has_travelled = False
             _install()
-
-        def __getstate__(self) -> dict[str, Any]:
-            session = copy.deepcopy(self._session)  # which knows, when it arrives, the run that is open here
-            return {**self.__dict__, "_session": session, "_training": None, "_has_travelled": True}
 
         def __setstate__(self, state: Mapping[str, Any]) -> None:
             self.__dict__.update(state)
