@@ -1,9 +1,10 @@
-"""Which models are kept: what users say of it, in four words, and what is too large to be kept unasked."""
+"""What of models is kept and recorded: what users say of it, in few words, and what is too large to be kept unasked."""
 
 from __future__ import annotations
 
 import os
 import shutil
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Literal
 
@@ -16,7 +17,8 @@ NO = ("false", "0", "no", "off", "none")
 AUTO_CHECKPOINT_BYTES = 2 << 30
 """Checkpoints beyond this size, or that would take more than a tenth of what the disk has left, are kept only where
 `TRACKER_LOG_MODEL` asks for them."""
-_EACH = ("checkpoint", "all", "true", "1", "yes", "on")
+_YES = ("true", "1", "yes", "on")
+_EACH = ("checkpoint", "all", *_YES)
 _FREE_SHARE = 10
 
 
@@ -49,6 +51,36 @@ def model_choice(chosen: bool | str | None) -> Literal["checkpoint", "end", "aut
             )
             return "auto"
     return "auto"
+
+
+def watch_choice(
+    chosen: bool | str | None, variables: Sequence[str] = ("TRACKER_WATCH",)
+) -> tuple[Literal["gradients", "parameters", "all"] | None, bool]:
+    """Answer what to record of a torch model, None for nothing; and whether anybody has said so.
+
+    What the integration was told rules, then the variables. A blank says nothing; case and blanks around do not matter.
+    A word that is not known is said once, and passed for "gradients", as is "true".
+
+    Args:
+        chosen: The integration's `watch`.
+        variables: Of the environment, the first that says something.
+    """
+    for where, said in (("watch", chosen), *((name, os.environ.get(name)) for name in variables)):
+        word = "" if said is None else str(said).strip().lower()
+        if not word:
+            continue
+        if word in NO:
+            return None, True
+        if word == "parameters":
+            return "parameters", True
+        if word == "all":
+            return "all", True
+        if word != "gradients" and word not in _YES:
+            tracker.termwarn(
+                f"{where} is {said!r}; it can be gradients, parameters, all or false. gradients is taken.", repeat=False
+            )
+        return "gradients", True
+    return "gradients", False
 
 
 def is_kept(path: Path, folder: str | os.PathLike[str], is_last: bool, chosen: bool | str | None) -> bool:

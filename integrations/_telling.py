@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 import tracker
 
 from . import patching
-from ._models import NO, is_kept
+from ._models import is_kept, watch_choice
 
 MOST_PARAMETERS = 200
 """Named ones of a model whose gradients are each recorded without being asked for; each makes three metrics."""
@@ -121,7 +121,8 @@ class Telling:
         """Record a torch model's gradients as it trains, unless it is watched in this run already.
 
         Of a model of more than `MOST_PARAMETERS` parameters, modules are recorded and not each parameter, unless
-        somebody has said what to record. On a rank without a run, the part it holds of a model that is spread over ranks is added to what rank 0 records.
+        somebody has said what to record. On a rank without a run, the part it holds of a model that is spread over
+        ranks is added to what rank 0 records.
 
         Args:
             model: A `torch.nn.Module`.
@@ -129,27 +130,20 @@ class Telling:
                 without that.
             log_freq: At the first step of each optimizer, and at every so many from there.
         """
-        is_asked_for = log is not None or bool(os.environ.get("TRACKER_WATCH"))
-        choice = str(os.environ.get("TRACKER_WATCH") or "gradients" if log is None else log).lower()
-        if choice in NO:
+        choice, is_asked_for = watch_choice(log)
+        if choice is None:
             return
-        if choice not in ("gradients", "parameters", "all"):
-            tracker.termwarn(
-                f"TRACKER_WATCH is {choice!r}; it can be gradients, parameters, all or false. gradients is taken.",
-                repeat=False,
-            )
-            choice = "gradients"
         by: Any = "parameter"
         if not is_asked_for and sum(one.requires_grad for one in model.parameters()) > MOST_PARAMETERS:
             by = "module"
         if self.run is None:
             if tracker.rank() != 0:
                 with contextlib.suppress(tracker.UsageError):  # it is not spread
-                    tracker.watch(model, log=choice, log_freq=log_freq, by=by)  # type: ignore[arg-type]
+                    tracker.watch(model, log=choice, log_freq=log_freq, by=by)
             return
         watched = _watched.setdefault(self.run, weakref.WeakSet())
         if model not in watched:
-            self.run.watch(model, log=choice, log_freq=log_freq, by=by)  # type: ignore[arg-type]
+            self.run.watch(model, log=choice, log_freq=log_freq, by=by)
             watched.add(model)
 
     @tracker.guarded

@@ -3,15 +3,10 @@
 from __future__ import annotations
 
 import inspect
-import os
 import sys
 from collections.abc import Iterator, Mapping
 from types import FrameType
 from typing import TYPE_CHECKING, Any, NamedTuple
-
-import tracker
-
-from .base import NO
 
 if TYPE_CHECKING:
     from torch import nn
@@ -19,7 +14,6 @@ if TYPE_CHECKING:
 
 _MAX_FRAMES = 40
 _MAX_NAMES = 500
-_WATCHES = ("gradients", "parameters", "all")
 
 
 class Surroundings(NamedTuple):
@@ -103,14 +97,3 @@ def config_of(optimizer: Optimizer) -> dict[str, Any]:
         "groups": len(optimizer.param_groups),
         "parameters": sum(one.numel() for group in optimizer.param_groups for one in group["params"]),
     }
-
-
-def watch_wish() -> str | None:
-    """Answer what TRACKER_WATCH asks for: "gradients", "parameters", "all", or nothing."""
-    text = os.environ.get("TRACKER_WATCH", "").strip().lower()
-    if not text or text in NO:
-        return None
-    if text in _WATCHES:
-        return text
-    tracker.termwarn(f"TRACKER_WATCH is {text!r}; it can be gradients, parameters, all or false.", repeat=False)
-    return None

@@ -14,7 +14,7 @@ from ._transformers_predictions import COLUMNS, Samples
 from ._transformers_trainer import Entry, entry_of, folder_of, is_training, wait_for_ranks
 from ._transformers_trl import KEY, completions
 from ._transformers_whose import arguments, may_resume, origin_in
-from .base import EVAL_ROWS, NO, Session, model_choice
+from .base import EVAL_ROWS, Session, model_choice, watch_choice
 
 # Of a whole training; W&B has these in the summary, under these names.
 _OF_ALL = ("train_runtime", "train_samples_per_second", "train_steps_per_second", "train_loss", "total_flos")
@@ -165,22 +165,14 @@ class Callback:
 
     def _watch(self, args: Any, state: Any, model: Any) -> None:
         """Have gradients recorded; on all ranks, each of which may hold a part of the model."""
-        chosen = self.watch
-        if chosen is None:
-            chosen = os.environ.get("TRACKER_WATCH") or os.environ.get("WANDB_WATCH")
-        if chosen is True:
-            chosen = "gradients"
-        every = _WATCH_STEPS if chosen is None else max(_WATCH_STEPS_ASKED, int(state.logging_steps or 0))
+        choice, is_asked_for = watch_choice(self.watch, ("TRACKER_WATCH", "WANDB_WATCH"))
         self._watch_steps = 0
-        if (
-            (chosen is not None and str(chosen).lower() in NO) or model is None or "torch_xla" in sys.modules
-        ):  # XLA would compile it anew
+        if choice is None or model is None or "torch_xla" in sys.modules:  # XLA would compile it anew
             return
+        every = max(_WATCH_STEPS_ASKED, int(state.logging_steps or 0)) if is_asked_for else _WATCH_STEPS
+        self._session.watch(model, choice if is_asked_for else None, log_freq=every)
         if self._session.run is not None:
-            self._session.watch(model, chosen, log_freq=every)
             self._watch_steps, self._optimizer_steps = every, 0
-        elif int(getattr(args, "world_size", 1) or 1) > 1:
-            _watch_part(model, str(chosen or "gradients").lower(), every)
 
     @tracker.guarded
     def on_pre_optimizer_step(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
@@ -395,10 +387,3 @@ class Callback:
         if run is not None and run.url:
             return f"Tracked with tracker: [{run.name} ({name})]({run.url})"
         return f"Tracked with tracker: run `{name}`"
-
-
-def _watch_part(model: Any, log: Any, log_freq: int) -> None:
-    try:
-        tracker.watch(model, log=log, log_freq=log_freq)
-    except tracker.UsageError:  # it is whole on each rank: the first one records it
-        return

@@ -21,7 +21,7 @@ from typing import Any
 import tracker
 
 from . import INTEGRATIONS
-from ._models import AUTO_CHECKPOINT_BYTES, NO, model_choice
+from ._models import AUTO_CHECKPOINT_BYTES, NO, model_choice, watch_choice
 from ._telling import MAX_CELL_CHARS, Telling
 
 __all__ = [
@@ -35,6 +35,7 @@ __all__ = [
     "require",
     "sample_rows",
     "training",
+    "watch_choice",
 ]
 
 EVAL_ROWS = 100

@@ -18,7 +18,7 @@ import tracker
 
 from . import _own_loop, patching
 from ._torch_surroundings import config_of, surroundings
-from .base import Session, require
+from .base import Session, require, watch_choice
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -426,12 +426,12 @@ def _steps_taken(optimizer: Optimizer) -> int | None:
 
 
 def _know(session: Session, run: tracker.Run, model: Any, watch: str | None, watch_freq: int) -> None:
-    from ._torch_surroundings import facts_of, watch_wish
+    from ._torch_surroundings import facts_of
 
     session.configure("model", facts_of(model))
-    wish = watch or watch_wish()
-    if wish is not None:
-        run.watch(model, log=wish, log_freq=watch_freq or 1000)  # type: ignore[arg-type]
+    choice, is_asked_for = watch_choice(watch)
+    if choice is not None and is_asked_for:  # of a loop of one's own, nothing unasked but the norm of all gradients
+        run.watch(model, log=choice, log_freq=watch_freq or 1000)
 
 
 def _has_closure(args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> bool:

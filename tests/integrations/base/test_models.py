@@ -1,4 +1,4 @@
-"""Which models are kept: one reading of what users say, whoever they say it to."""
+"""What of models is kept and recorded: one reading of what users say, whoever they say it to."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import pytest
 
 import tracker
 from tracker.core.query import Run as ReadRun
-from tracker.integrations.base import model_choice
+from tracker.integrations.base import model_choice, watch_choice
 
 OnlyRun = Callable[[], ReadRun]
 
@@ -49,6 +49,39 @@ def test_a_word_that_is_not_known_is_said_once(
         model_choice(None)
 
     assert caplog.text.count("TRACKER_LOG_MODEL is 'evry'; it can be auto, checkpoint, end or false") == 1
+
+
+@pytest.mark.parametrize(
+    ("argument", "variable", "choice"),
+    [
+        (None, None, ("gradients", False)),
+        (None, " ", ("gradients", False)),
+        (None, " All ", ("all", True)),
+        (None, "no", (None, True)),
+        (True, "all", ("gradients", True)),
+        (False, "all", (None, True)),
+        ("parameters", "false", ("parameters", True)),
+        ("", "parameters", ("parameters", True)),
+    ],
+)
+def test_what_is_recorded_is_said_by_the_argument_or_the_variable(
+    argument: Any, variable: str | None, choice: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delenv("TRACKER_WATCH", raising=False)
+    if variable is not None:
+        monkeypatch.setenv("TRACKER_WATCH", variable)
+
+    assert watch_choice(argument) == choice
+
+
+def test_a_word_for_what_to_record_that_is_not_known_is_said_once(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setenv("TRACKER_WATCH", "gradient")
+    with tracker.init():
+        assert watch_choice(None) == watch_choice(None) == ("gradients", True)
+
+    assert caplog.text.count("TRACKER_WATCH is 'gradient'; it can be gradients, parameters, all or false") == 1
 
 
 # --- the frameworks ------------------------------------------------------------------------------------
