@@ -11,9 +11,12 @@ import pytest
 
 from tracker.core import capture
 
-# What a script starts in the background (`&`) has Ctrl-C ignored, and so would have all that the tests start.
+# What a script starts in the background (`&`) has Ctrl-C ignored, and `nohup` the end of the terminal; so would have all
+# that the tests start.
 if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
     signal.signal(signal.SIGINT, signal.default_int_handler)
+if hasattr(signal, "SIGHUP") and signal.getsignal(signal.SIGHUP) is signal.SIG_IGN:
+    signal.signal(signal.SIGHUP, signal.SIG_DFL)
 
 # Time never decides a test's outcome.
 hypothesis.settings.register_profile("tracker", deadline=None, suppress_health_check=[hypothesis.HealthCheck.too_slow])

@@ -237,7 +237,8 @@ import tracker
 from tracker.core.media import worker
 from gate import Gate
 worker.MAX_MEDIA_MEMORY_BYTES = 2000
-run = tracker.init(project="media", dir={str(tmp_path / "runs")!r})
+alone = {{"disable_code": True, "disable_git": True, "disable_meta": True}}  # whose files would be there, too
+run = tracker.init(project="media", dir={str(tmp_path / "runs")!r}, settings=alone)
 run.log({{"first": Gate(b"abc"), "loss": 0.0}})
 run.flush()
 never = threading.Event()
@@ -260,7 +261,7 @@ def test_the_end_waits_as_long_as_something_is_done(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     """And gives up, saying so, when nothing is."""
-    monkeypatch.setattr("tracker.core.run.FINISH_MEDIA_SECONDS", 0.2)
+    monkeypatch.setattr("tracker.core.ending.FINISH_MEDIA_SECONDS", 0.2)
     never = threading.Event()
     run = tracker.init(project="media", dir=tmp_path)
     run.log({"good": Gate(b"abc"), "loss": 1.0})
@@ -299,9 +300,9 @@ def test_a_process_that_is_terminated_does_not_wait_for_ever(tmp_path: Path) -> 
     code = f"""
 import os, signal, threading
 import tracker
-from tracker.core import run as run_room
+from tracker.core import ending
 from gate import Gate
-run_room.DYING_MEDIA_SECONDS = 0.2
+ending.DYING_MEDIA_SECONDS = 0.2
 run = tracker.init(project="media", dir={str(tmp_path / "runs")!r})
 run.log({{"first": Gate(b"abc"), "loss": 0.0}})
 run.log({{"second": Gate(b"abc", threading.Event()), "loss": 1.0}})
