@@ -1,7 +1,8 @@
 """A Lightning `Trainer` that logs at each step, beside one without a logger, and beside a logger that does nothing.
 
-The time is that between the beginning and the end of the training proper, setting up and runs' ends left out. What
-Lightning itself does to log a row is in each logger's figure; the second row shows what is left without it.
+The time is that of the training proper, setting up and runs' ends left out. What Lightning itself does to log a row is in
+each logger's figure; the second row shows what is left without it. A run's first moments, in which machine, packages and
+code are captured beside the training, are a figure of their own: they come once, however long the training is.
 """
 
 from __future__ import annotations
@@ -13,7 +14,7 @@ from typing import Any
 from .harness import Bench, Figure, Skipped, median
 
 TOOLS = ("tracker", "wandb", "mlflow", "tensorboardX", "csv")
-WIDTH, BATCH, STEPS = 256, 64, 200
+WIDTH, BATCH, STEPS, FIRST_STEPS = 256, 64, 400, 200
 
 
 def figures(bench: Bench) -> list[Figure]:
@@ -34,6 +35,7 @@ def figures(bench: Bench) -> list[Figure]:
     return [
         figure("Lightning, `log_every_n_steps=1`: slowdown against `logger=False`, %", "slower", 2.0),
         figure("the same against a logger that does nothing, %", "slower_than_idle"),
+        figure(f"the same, the first {FIRST_STEPS} steps: ms in all", "first_ms"),
     ]
 
 
@@ -48,21 +50,24 @@ def measure(tool: str, blocks: int) -> dict[str, float]:
     torch.set_num_threads(1)
     names = ["none", "idle", tool]
     found: dict[str, list[float]] = {name: [] for name in names}
+    first: dict[str, list[float]] = {name: [] for name in names}
     for block in range(blocks + 1):
         for name in names if block % 2 else names[::-1]:
-            seconds = _train(pl, name)
+            begin, go_on = _train(pl, name)
             if block:  # in the first, things are imported
-                found[name].append(seconds)
+                first[name].append(begin)
+                found[name].append(go_on)
     none, idle, ours = (median(found[name]) for name in names)
     return {
         "slower": 100 * (ours / none - 1),
         "slower_than_idle": 100 * (ours / idle - 1),
-        "step_ms": 1e3 * none / STEPS,
+        "first_ms": 1e3 * (median(first[tool]) - median(first["none"])),
+        "step_ms": 1e3 * none / (STEPS - FIRST_STEPS),
     }
 
 
-def _train(pl: Any, name: str) -> float:
-    """Train, and answer the seconds it took."""
+def _train(pl: Any, name: str) -> tuple[float, float]:
+    """Train, and answer the seconds of the first steps, and of the others."""
     import torch
 
     class Net(pl.LightningModule):
@@ -86,13 +91,18 @@ def _train(pl: Any, name: str) -> float:
     class Clock(pl.Callback):
         """Takes the time."""
 
-        seconds = 0.0
+        def __init__(self) -> None:
+            self.times: list[float] = []
 
         def on_train_start(self, *_: Any) -> None:
-            self.seconds = -time.perf_counter()
+            self.times.append(time.perf_counter())
+
+        def on_train_batch_start(self, trainer: Any, module: Any, batch: Any, index: int) -> None:
+            if index == FIRST_STEPS:
+                self.times.append(time.perf_counter())
 
         def on_train_end(self, *_: Any) -> None:
-            self.seconds += time.perf_counter()
+            self.times.append(time.perf_counter())
 
     clock, logger = Clock(), _logger(name)
     trainer = pl.Trainer(
@@ -109,7 +119,8 @@ def _train(pl: Any, name: str) -> float:
         import wandb
 
         wandb.finish()
-    return clock.seconds
+    begin, between, end = clock.times
+    return between - begin, end - between
 
 
 def _logger(name: str) -> Any:

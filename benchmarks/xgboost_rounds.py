@@ -31,7 +31,7 @@ def figures(bench: Bench) -> list[Figure]:
     def of(name: str) -> dict[str, float]:
         return {tool: median([one[name] for one in many]) for tool, many in values.items()}
 
-    slower, thread, end, plain = of("slower"), of("thread"), of("end"), of("plain")
+    slower, thread, end, plain, each = of("slower"), of("thread"), of("end"), of("plain"), of("each")
     trees = f"depth {DEPTH}, {ROWS:,} × {COLUMNS}; {plain['tracker']:.2f} s without" if "tracker" in plain else ""
 
     def figure(name: str, found: dict[str, float], target: float | None = None, note: str = "") -> Figure:
@@ -41,6 +41,7 @@ def figures(bench: Bench) -> list[Figure]:
         figure(f"XGBoost, {ROUNDS:,} rounds of tiny trees: slowdown, %", slower, 5.0, trees),
         figure("the same in CPU time of the training's thread, %", thread, note="a busy machine shows less in it"),
         figure("the same of 10 rounds: what begins and ends a training, ms", end),
+        figure("a round more, beyond 10: slowdown, %", each, note="a larger model to keep in it"),
     ]
 
 
@@ -84,6 +85,7 @@ def measure(tool: str, pairs: int) -> dict[str, float]:
         "slower": 100 * (clock["with"] / clock["without"] - 1),
         "thread": 100 * (spent["with"] / spent["without"] - 1),
         "end": 1000 * (clock["short"] - clock["short without"]),
+        "each": 100 * ((clock["with"] - clock["short"]) / (clock["without"] - clock["short without"]) - 1),
         "plain": clock["without"],
     }
 
